@@ -1,0 +1,232 @@
+"""Upper tails of the null laws, in log10: exact to rounding, without a floor, inclusive, never mid-p.
+
+Symbols: `S` the statistic under its null law, `x` what was observed, `P(S >= x)` the tail, `n` scored pairs.
+For the lattice law: `w` a weight and `c_w` how often it occurs, `mu = n sum_w c_w w / 2`, `z = theta + i t`,
+
+    K(z) = n sum_w c_w log((1 + e^(w z)) / 2) = mu z + n sum_w c_w log cosh(w z / 2)                        (1)
+    F(t) = exp(K(z) - K(theta) - i t x) / (1 - e^-z) = sum_d e^(i t d) f_d,   f_d >= 0                      (2)
+    P(S >= x) = exp(K(theta) - theta x) f_0,   theta > 0                                                    (3)
+    (1/M) sum_{j < M} F(2 pi j / M) = sum_l f_(l M)                                                         (4)
+    f_d <= F(-i eta) e^(-eta d) for every eta > -theta                                                      (5)
+
+(3) is the lattice tail formula of [3], section 4, at the point where the exponent with its factor 1/(1 - e^-z) is
+least; (4) is the lattice-Poisson algorithm of [4], section 4, and (5) is Chernoff's bound on the terms that it folds in.
+Gamma and binomial tails come from `_loader`, by [1] and [2].
+
+References:
+    [1] C. Loader, Fast and accurate computation of binomial probabilities, 2000.
+    [2] A. DiDonato, A. Morris, Computation of the incomplete gamma function ratios, ACM TOMS 12, 1986.
+    [3] H. Daniels, Saddlepoint approximations in statistics, Ann. Math. Stat. 25, 1954.
+    [4] J. Abate, W. Whitt, Numerical inversion of probability generating functions, OR Letters 12, 1992.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from verify import _loader
+from verify._loader import Floats, log_complement
+
+Weights = Sequence[tuple[int, int]]
+
+_N_MAX: Final = 2**40  # counts and n p keep 12 bits below the unit; checked against mpmath up to here
+_WEIGHTED_N_MAX: Final = 2**34  # n times 64 weights of 64 stays below 2^53
+_WEIGHT_MAX: Final = 64
+_BLOCK: Final = 4096  # rows at a time: about 3 MB for each temporary of a quadrature
+_CELLS: Final = 2**18  # rows times nodes of one lattice step
+_TOLERANCE: Final = 1e-13  # each bound of the inversion, relative to the tail
+
+
+def gamma_log10_sf(shape: float, x: ArrayLike) -> Floats:
+    """log10 P(Gamma(shape, 1) >= x): the null of a sum of `shape` exponential scores (Gumbel marks).
+
+    The relative error of the logarithm is below 1e-12 for shapes up to 1e9 and below 1e-9 at 1e12; where p is close
+    to 1 that holds for log10 p, not only for p.
+
+    Args:
+        shape: number of unit exponentials, 0 or more, whole or not, at most 2^40; 0 is the empty sum.
+        x: thresholds in nats, any shape, finite.
+
+    Returns:
+        log10 p in (-inf, 0], shaped like `x`.
+
+    Raises:
+        ValueError: for a shape out of range, an x that is not finite, or x > 0 with shape 0, whose p is 0.
+    """
+    if not 0 <= shape <= _N_MAX:
+        raise ValueError(f"shape {shape!r} is not between 0 and {_N_MAX}")
+    xs = np.asarray(x, dtype=np.float64)
+    if not np.all(np.isfinite(xs)):
+        raise ValueError("x holds a value that is not finite")
+    if shape == 0 and np.any(xs > 0):
+        raise ValueError("x above 0 cannot be reached by an empty sum (shape 0)")
+    return _by_block(xs, xs > 0, lambda rows: _loader.gamma_log_sf(float(shape), rows))
+
+
+def binomial_log10_sf(n: int, p: float, k: ArrayLike) -> Floats:
+    """log10 P(Bin(n, p) >= k): the null of a count of hits, such as green tokens.
+
+    The relative error of the logarithm is as in `gamma_log10_sf`.
+
+    Args:
+        n: number of trials, 0 to 2^40.
+        p: chance of a hit, 0 < p < 1, taken as the exact value of the double.
+        k: whole numbers, any shape, at most n.
+
+    Returns:
+        log10 of the tail in (-inf, 0], shaped like `k`; 0.0 where k <= 0.
+
+    Raises:
+        ValueError: for n or p out of range, a k that is not whole or is above n.
+    """
+    _check_count(n, _N_MAX)
+    if not 0 < p < 1:
+        raise ValueError(f"p {p!r} is not strictly between 0 and 1")
+    ks = _whole(k, n, "k")
+    values, inverse = np.unique(ks, return_inverse=True)
+    out = _by_block(values, values > 0, lambda rows: _loader.binomial_log_sf(n, float(p), rows))
+    return out[inverse].reshape(ks.shape)
+
+
+def weighted_binomial_log10_sf(n: int, weights: Sequence[int], x: ArrayLike) -> Floats:
+    """log10 P(sum_i weights[i] Bin(n, 1/2) >= x): the null of weighted tournament layers.
+
+    Two errors are bounded for every value and checked as it is computed, each by 1e-13 of p (of the lower tail where x
+    is below the mean): the folded terms of (4), by (5), and the nodes left out of the sum, by the greatest |F| there,
+    for which one weight must be 1. Rounding adds less than 1e-12 of the logarithm. The largest x is exact.
+
+    Args:
+        n: number of pairs, 0 to 2^34.
+        weights: 1 to 64 whole numbers from 1 to 64, one of them 1; order is immaterial.
+        x: whole numbers, any shape, at most n * sum(weights).
+
+    Returns:
+        log10 of the tail in (-inf, 0], shaped like `x`; 0.0 where x <= 0.
+
+    Raises:
+        ValueError: for n or weights out of range, or an x that is not whole or cannot be reached.
+        ArithmeticError: if an error bound does not hold, which would be a bug.
+    """
+    _check_count(n, _WEIGHTED_N_MAX)
+    if not 1 <= len(weights) <= _WEIGHT_MAX or not all(w in range(1, _WEIGHT_MAX + 1) for w in weights):
+        raise ValueError(f"weights {weights!r} are not 1 to {_WEIGHT_MAX} whole numbers from 1 to {_WEIGHT_MAX}")
+    if 1 not in weights:
+        raise ValueError(f"weights {weights!r} hold no 1")
+    top = n * sum(weights)
+    xs = _whole(x, top, "x")
+    values, inverse = np.unique(xs, return_inverse=True)
+    counted = sorted(Counter(int(w) for w in weights).items())
+
+    def log_sf(rows: Floats) -> Floats:
+        upper = 2 * rows > top
+        far = np.where(upper, rows, top - rows + 1)  # S and top - S have the same law
+        log_tail = np.full_like(rows, -n * len(weights) * math.log(2))
+        inside = far < top
+        log_tail[inside] = _lattice_log_sf(n, counted, far[inside])
+        return np.where(upper, log_tail, log_complement(log_tail))
+
+    return _by_block(values, values > 0, log_sf)[inverse].reshape(xs.shape)
+
+
+def _check_count(n: int, most: int) -> None:
+    if not 0 <= n <= most or n != int(n):
+        raise ValueError(f"n {n!r} is not a whole number from 0 to {most}")
+
+
+def _whole(values: ArrayLike, most: int, name: str) -> Floats:
+    found = np.asarray(values)
+    if found.size and found.dtype.kind not in "iu":
+        raise ValueError(f"{name} must hold whole numbers of an integer type, not {found.dtype}")
+    if found.size and found.max() > most:
+        raise ValueError(f"{name} {found.max()} cannot be reached: the largest possible value is {most}")
+    return found.astype(np.float64)
+
+
+def _by_block(values: Floats, inside: NDArray[np.bool_], log_sf: Callable[[Floats], Floats]) -> Floats:
+    """log10 of the tail where `inside`, and 0.0 elsewhere."""
+    out, rows = np.zeros(values.size), np.flatnonzero(inside)
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):  # exp to 0 or inf at remote nodes is meant
+        for start in range(0, rows.size, _BLOCK):
+            block = rows[start : start + _BLOCK]
+            out[block] = log_sf(values.ravel()[block]) / math.log(10) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return out.reshape(values.shape)
+
+
+def _log_cosh(y: Floats) -> Floats:
+    return np.where(y < 1, np.log1p(2 * np.sinh(np.minimum(y, 1) / 2) ** 2), y + np.log1p(np.exp(-2 * y)) - math.log(2))
+
+
+def _log_modulus(t: Floats, theta: Floats, w: int) -> Floats:
+    """log |1 + e^(w z)| - log(1 + e^(w theta)), which falls in t up to pi / w."""
+    return 0.5 * np.log1p(-((np.sin(w * t / 2) / np.cosh(w * theta / 2)) ** 2))
+
+
+def _worst_log_modulus(n: int, weights: Weights, t: Floats, theta: Floats) -> Floats:
+    """A bound on log |exp(K(z) - K(theta))| over [t, pi]: between pi / v and pi / v', factors with w <= v' fall."""
+    worst, previous = np.full_like(t, -np.inf), 0.0
+    for i, (v, _) in reversed(list(enumerate(weights))):
+        start = np.maximum(t, previous)
+        falling = sum(n * c * _log_modulus(start, theta, w) for w, c in weights[: i + 1])
+        worst = np.where(start <= math.pi / v, np.maximum(worst, falling), worst)
+        previous = math.pi / v
+    return worst
+
+
+def _lattice_log_sf(n: int, weights: Weights, x: Floats) -> Floats:
+    """log P(S >= x) for mu < x < n sum_w c_w w, by (3) and (4)."""
+    top = n * sum(w * c for w, c in weights)
+    gap = (2 * x - top) / 2  # x - mu, exact
+
+    def log_k(theta: Floats) -> Floats:
+        return sum((n * c * _log_cosh(w * theta / 2) for w, c in weights), np.zeros_like(theta))
+
+    def log_f(eta: Floats) -> Floats:
+        """log F(-i eta)."""
+        return log_k(theta + eta) - log_k(theta) - eta * gap - np.log(-np.expm1(-theta - eta))
+
+    spread = math.sqrt(n * sum(w * w * c for w, c in weights)) / 2
+    low, high = np.full_like(x, 1 / (2 * spread + 1)), np.full_like(x, math.log(top + 2))
+    for _ in range(40):  # any theta > 0 is exact; near the least exponent rounding and M are least
+        theta = np.sqrt(low * high)
+        slope = sum(n * c * w / 2 * np.tanh(w * theta / 2) for w, c in weights) - gap - 1 / np.expm1(theta)
+        low, high = np.where(slope < 0, theta, low), np.where(slope < 0, high, theta)
+    sd = np.sqrt(sum(n * c * (w / 2 / np.cosh(w * theta / 2)) ** 2 for w, c in weights))
+
+    # The saddle-point value of f_0 only sets M; e^12 is what it may be wrong by before the check below objects.
+    guess = log_f(np.zeros_like(x)) - 0.5 * np.log1p(2 * math.pi * (sd**2 + 1 / (2 * np.sinh(theta / 2)) ** 2))
+    aim = guess + math.log(_TOLERANCE) - 12
+    left = np.stack([-theta * share for share in (0.5, 0.75, 0.9)] + [-np.minimum(theta / 2, 9 / sd)])
+    right = np.stack([4 / sd, 9 / sd, 20 / sd])
+    period = np.maximum(*(np.min((log_f(eta) - aim) / np.abs(eta), axis=0) for eta in (left, right)))
+    period = 2 * np.floor(np.maximum(period, 1) / 2) + 3
+    folded = sum(
+        np.exp(np.min(log_f(eta) - np.abs(eta) * period - np.log(-np.expm1(-np.abs(eta) * period)), axis=0))
+        for eta in (left, right)
+    )
+
+    total = np.exp(log_f(np.zeros_like(x))) / period
+    live, done, step = np.arange(x.size), 0, 64
+    while live.size:
+        th, m = theta[live, None], period[live, None]
+        j = np.arange(done + 1, done + 1 + step)
+        t = 2 * math.pi * j / m
+        size, phase = np.zeros_like(t), -t * gap[live, None]
+        for w, c in weights:
+            size += n * c * _log_modulus(t, th, w)
+            phase += n * c * np.arctan2(np.tanh(w * th / 2) * np.sin(w * t / 2), np.cos(w * t / 2))
+        re, im = -np.expm1(-th) + 2 * np.exp(-th) * np.sin(t / 2) ** 2, np.exp(-th) * np.sin(t)  # 1 - e^-z
+        values = np.exp(size) * (np.cos(phase) * re + np.sin(phase) * im) / (re * re + im * im)
+        total[live] += 2 / period[live] * np.sum(np.where(2 * j < m, values, 0.0), axis=1)
+        done += step
+        rest = np.exp(_worst_log_modulus(n, weights, t[:, -1], theta[live])) / -np.expm1(-theta[live])
+        live = live[(2 * done + 1 < period[live]) & ~(rest <= _TOLERANCE * total[live])]
+        step = max(64, min(2 * step, _CELLS // max(live.size, 1)))
+    if not np.all(folded <= _TOLERANCE * total):
+        raise ArithmeticError("the folded terms of the lattice inversion exceed their bound")
+    return log_k(theta) - theta * gap + np.log(total)

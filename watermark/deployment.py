@@ -1,0 +1,41 @@
+"""What is public about a deployment: scheme, width and channel shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from watermark.channels import Shares
+from watermark.errors import KeyFileError
+from watermark.prf import MAX_WIDTH
+from watermark.schemes import Scheme, parse
+
+DEFAULT_SCHEME: Final = "gumbel"
+DEFAULT_WIDTH: Final = 2
+DEFAULT_SHARES: Final = "fleet=0.75,leaf=0.25"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How one epoch marks.
+
+    Attributes:
+        scheme: tilt, score and null law.
+        width: h, 1 to 3; one per deployment.
+        shares: how windows are split among the channels.
+    """
+
+    scheme: Scheme
+    width: int
+    shares: Shares
+
+    def __post_init__(self) -> None:
+        if isinstance(self.width, bool) or not isinstance(self.width, int) or not 1 <= self.width <= MAX_WIDTH:
+            raise KeyFileError(f"width {self.width!r} is not a whole number in 1..{MAX_WIDTH}")
+
+    @classmethod
+    def parse(
+        cls, *, scheme: str = DEFAULT_SCHEME, width: int = DEFAULT_WIDTH, shares: str = DEFAULT_SHARES
+    ) -> Deployment:
+        """Build from the strings a person writes."""
+        return cls(scheme=parse(scheme), width=width, shares=Shares.parse(shares))

@@ -1,0 +1,1 @@
+"""Thin adapters from serving engines to `watermark.sampling`. They hold no maths, and nothing else imports them."""

@@ -1,0 +1,216 @@
+"""The key tree: a parent derives its children, a child reveals nothing about siblings or parents.
+
+Normative text: docs/spec/key-file.md, sections 1 to 3. HKDF-SHA256: RFC 5869.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from watermark.channels import CHANNELS, LEAF
+from watermark.deployment import Deployment
+from watermark.errors import KeyFileError
+from watermark.prf import PRF_ID, Prf
+from watermark.secret import Secret
+
+NODE_BYTES: Final = 32
+AES_BYTES: Final = 16
+ID_BYTES: Final = 16
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def _hkdf(ikm: bytes, length: int, *parts: str | bytes) -> bytes:
+    info = b""
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        info += len(raw).to_bytes(2, "little") + raw
+    return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(ikm)
+
+
+def _child(node: Secret, kind: str, name: str = "", context: bytes = b"") -> Secret:
+    return Secret(_hkdf(node.reveal(), NODE_BYTES, "radiolabel/v1/child", kind, name, context))
+
+
+def _aes_key(node: Secret, purpose: str, width: int) -> Secret:
+    return Secret(_hkdf(node.reveal(), AES_BYTES, "radiolabel/v1/aes", PRF_ID, purpose, str(width)))
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it can be a path component.
+
+    Raises:
+        KeyFileError: it cannot.
+    """
+    if not _NAME.fullmatch(name) or name in (".", ".."):
+        raise KeyFileError(
+            f"name {name[:60]!r} cannot be part of a key path",
+            hint="use 1 to 128 letters, digits, dots, underscores or hyphens",
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class MasterKey:
+    """The root of all keys: it stays in the provider's vault.
+
+    Attributes:
+        secret: 32 bytes.
+    """
+
+    secret: Secret
+
+    @classmethod
+    def generate(cls) -> MasterKey:
+        """A new one from the operating system's generator."""
+        return cls(Secret(secrets.token_bytes(NODE_BYTES)))
+
+    @property
+    def path(self) -> str:
+        """The empty path."""
+        return ""
+
+    @property
+    def id(self) -> str:
+        """Public id, 32 hexadecimal digits."""
+        return _hkdf(self.secret.reveal(), ID_BYTES, "radiolabel/v1/id", self.path).hex()
+
+    def epoch(self, name: str, *, deployment: Deployment, beacon: bytes = b"") -> EpochKey:
+        """The key of one epoch.
+
+        Args:
+            name: the epoch's name.
+            deployment: how this epoch marks.
+            beacon: the public beacon value the epoch is bound to, if any.
+        """
+        secret = _child(self.secret, "epoch", check_name(name), beacon)
+        return EpochKey(secret=secret, name=name, deployment=deployment)
+
+
+@dataclass(frozen=True)
+class EpochKey:
+    """What a serving sampler holds: it derives every channel of its epoch, and nothing of any other.
+
+    Attributes:
+        secret: 32 bytes.
+        name: the epoch's name.
+        deployment: how this epoch marks.
+    """
+
+    secret: Secret
+    name: str
+    deployment: Deployment
+
+    @property
+    def path(self) -> str:
+        """`epoch/NAME`."""
+        return f"epoch/{self.name}"
+
+    @property
+    def id(self) -> str:
+        """Public id, 32 hexadecimal digits."""
+        return _hkdf(self.secret.reveal(), ID_BYTES, "radiolabel/v1/id", self.path).hex()
+
+    def value_key(self, channel: str, slot: str = "") -> ValueKey:
+        """The key of one channel.
+
+        Args:
+            channel: `fleet`, `cohort` or `account`.
+            slot: the cohort's or account's slot.
+        """
+        if channel not in CHANNELS[:LEAF]:
+            raise KeyFileError(f"channel {channel[:60]!r} has no value key", hint="use fleet, cohort or account")
+        if (channel == "fleet") != (slot == ""):
+            raise KeyFileError(f"channel {channel} {'takes no' if slot else 'needs a'} slot")
+        node = _child(self.secret, channel, check_name(slot) if slot else "")
+        return ValueKey(
+            value=_aes_key(node, self.deployment.scheme.spec, self.deployment.width),
+            selector=self._selector(),
+            path=f"{self.path}/{channel}/{slot}".rstrip("/"),
+            deployment=self.deployment,
+        )
+
+    def selector_prf(self) -> Prf:
+        """The PRF that assigns windows to channels."""
+        return Prf(self._selector())
+
+    def leaf_prf(self, request: str) -> Prf:
+        """The PRF of one response's own randomness.
+
+        Args:
+            request: the response's id: never used twice in an epoch, or two answers share their randomness.
+        """
+        return Prf(_aes_key(_child(self.secret, "leaf", check_name(request)), "leaf", 1))
+
+    def _selector(self) -> Secret:
+        return _aes_key(_child(self.secret, "selector"), "selector", self.deployment.width)
+
+
+@dataclass(frozen=True)
+class ValueKey:
+    """What a court gets: one channel's value key and the epoch's selector key.
+
+    Attributes:
+        value: 16 bytes, scores (window, token) pairs.
+        selector: 16 bytes, says which windows belong to the channel.
+        path: such as `epoch/2026-q4/fleet`.
+        deployment: scheme, width and shares it is for.
+    """
+
+    value: Secret
+    selector: Secret
+    path: str
+    deployment: Deployment
+
+    @property
+    def channel(self) -> str:
+        """`fleet`, `cohort` or `account`."""
+        return self.path.split("/")[2]
+
+    @property
+    def id(self) -> str:
+        """Public id, 32 hexadecimal digits; it binds both keys and all parameters."""
+        d = self.deployment
+        parts = ("radiolabel/v1/id", self.path, d.scheme.spec, str(d.width), d.shares.canonical())
+        return _hkdf(self.value.reveal() + self.selector.reveal(), ID_BYTES, *parts).hex()
+
+
+AnyKey = MasterKey | EpochKey | ValueKey
+
+
+def derive(key: AnyKey, path: str, *, deployment: Deployment | None = None, beacon: bytes = b"") -> EpochKey | ValueKey:
+    """Walk a path such as `epoch/2026-q4/account/17` down from a master or epoch key.
+
+    Args:
+        key: where to start.
+        path: the whole path, counted from the master.
+        deployment: needed from a master key; an epoch key brings its own.
+        beacon: see `MasterKey.epoch`.
+
+    Raises:
+        KeyFileError: a path of another form, or one that does not lie below `key`.
+    """
+    parts = path.split("/")
+    if len(parts) not in (2, 3, 4) or parts[0] != "epoch":
+        raise KeyFileError(
+            f"path {path[:60]!r} is not a key path",
+            hint="use epoch/NAME, epoch/NAME/fleet, epoch/NAME/cohort/SLOT or epoch/NAME/account/SLOT",
+        )
+    if isinstance(key, ValueKey):
+        raise KeyFileError(f"nothing can be derived from the value key {key.path}", hint="start from its epoch key")
+    if isinstance(key, MasterKey):
+        if deployment is None:
+            raise TypeError("a master key needs a deployment to derive for")
+        epoch = key.epoch(parts[1], deployment=deployment, beacon=beacon)
+    elif parts[1] != key.name:
+        raise KeyFileError(f"path {path[:60]!r} does not lie below {key.path}", hint="start from the master key")
+    else:
+        epoch = key
+    if len(parts) == 2:
+        return epoch
+    return epoch.value_key(parts[2], parts[3] if len(parts) == 4 else "")

@@ -1,0 +1,33 @@
+"""Bytes that never show themselves."""
+
+from __future__ import annotations
+
+import hmac
+from typing import NoReturn
+
+
+class Secret:
+    """Key material. Its `repr`, `str` and formatting say nothing, it has no hash, and it refuses to be pickled."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        self._value = bytes(value)
+
+    def reveal(self) -> bytes:
+        """The bytes, for a cipher, a key derivation or a key file, and for nothing else."""
+        return self._value
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value, other._value)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Secret(<{len(self._value)} bytes hidden>)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled: derive it again where it is needed")
