@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from watermark.channels import Shares
+from watermark.defaults import SCHEME, SHARES, WIDTH
 from watermark.errors import KeyFileError
 from watermark.prf import MAX_WIDTH
 from watermark.schemes import Scheme, parse
-
-DEFAULT_SCHEME: Final = "gumbel"
-DEFAULT_WIDTH: Final = 2
-DEFAULT_SHARES: Final = "fleet=0.75,leaf=0.25"
 
 
 @dataclass(frozen=True)
@@ -34,8 +30,6 @@ class Deployment:
             raise KeyFileError(f"width {self.width!r} is not a whole number in 1..{MAX_WIDTH}")
 
     @classmethod
-    def parse(
-        cls, *, scheme: str = DEFAULT_SCHEME, width: int = DEFAULT_WIDTH, shares: str = DEFAULT_SHARES
-    ) -> Deployment:
+    def parse(cls, *, scheme: str = SCHEME, width: int = WIDTH, shares: str = SHARES) -> Deployment:
         """Build from the strings a person writes."""
         return cls(scheme=parse(scheme), width=width, shares=Shares.parse(shares))

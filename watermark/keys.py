@@ -41,6 +41,10 @@ def _aes_key(node: Secret, purpose: str, width: int) -> Secret:
     return Secret(_hkdf(node.reveal(), AES_BYTES, "radiolabel/v1/aes", PRF_ID, purpose, str(width)))
 
 
+def _id_parts(path: str, d: Deployment) -> tuple[str, ...]:
+    return "radiolabel/v1/id", path, d.scheme.spec, str(d.width), d.shares.canonical()
+
+
 def check_name(name: str) -> str:
     """Return `name` if it can be a path component.
 
@@ -113,8 +117,8 @@ class EpochKey:
 
     @property
     def id(self) -> str:
-        """Public id, 32 hexadecimal digits."""
-        return _hkdf(self.secret.reveal(), ID_BYTES, "radiolabel/v1/id", self.path).hex()
+        """Public id, 32 hexadecimal digits; it binds the secret and all parameters."""
+        return _hkdf(self.secret.reveal(), ID_BYTES, *_id_parts(self.path, self.deployment)).hex()
 
     def value_key(self, channel: str, slot: str = "") -> ValueKey:
         """The key of one channel.
@@ -125,6 +129,11 @@ class EpochKey:
         """
         if channel not in CHANNELS[:LEAF]:
             raise KeyFileError(f"channel {channel[:60]!r} has no value key", hint="use fleet, cohort or account")
+        if not self.deployment.shares.mapping().get(channel):
+            raise KeyFileError(
+                f"channel {channel} has no share in {self.path} ({self.deployment.shares.canonical()})",
+                hint="derive the epoch with --shares that give it one",
+            )
         if (channel == "fleet") != (slot == ""):
             raise KeyFileError(f"channel {channel} {'takes no' if slot else 'needs a'} slot")
         node = _child(self.secret, channel, check_name(slot) if slot else "")
@@ -175,9 +184,9 @@ class ValueKey:
     @property
     def id(self) -> str:
         """Public id, 32 hexadecimal digits; it binds both keys and all parameters."""
-        d = self.deployment
-        parts = ("radiolabel/v1/id", self.path, d.scheme.spec, str(d.width), d.shares.canonical())
-        return _hkdf(self.value.reveal() + self.selector.reveal(), ID_BYTES, *parts).hex()
+        return _hkdf(
+            self.value.reveal() + self.selector.reveal(), ID_BYTES, *_id_parts(self.path, self.deployment)
+        ).hex()
 
 
 AnyKey = MasterKey | EpochKey | ValueKey

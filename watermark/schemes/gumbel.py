@@ -26,14 +26,14 @@ UNIT: Final = 1 << 16
 
 
 @cache
-def score_table() -> NDArray[np.uint32]:
-    """T[i] = floor(-65536 ln(1 - i/65536)), (65536,) uint32.
+def score_table() -> NDArray[np.int64]:
+    """T[i] = floor(-65536 ln(1 - i/65536)), (65536,) int64.
 
     No entry lies within 1e-6 of the next integer (a test recomputes all of them with mpmath), so every libm and
     every SIMD logarithm gives this table.
     """
     i = np.arange(1 << TABLE_BITS, dtype=np.float64)
-    table: NDArray[np.uint32] = np.floor(-UNIT * np.log1p(-i / (1 << TABLE_BITS))).astype(np.uint32)
+    table: NDArray[np.int64] = np.floor(-UNIT * np.log1p(-i / (1 << TABLE_BITS))).astype(np.int64)
     table.flags.writeable = False
     return table
 
@@ -69,7 +69,9 @@ class Gumbel(Scheme):
 
     def score(self, words: Words) -> NDArray[np.int64]:
         """Table look-up of the top 16 bits."""
-        return score_table()[words[:, 0] >> np.uint64(64 - TABLE_BITS)].astype(np.int64)
+        # Signed indices spare a conversion, which would cost more than the look-up.
+        scores: NDArray[np.int64] = score_table().take((words[:, 0] >> np.uint64(64 - TABLE_BITS)).view(np.int64))
+        return scores
 
 
 SCHEME = Gumbel

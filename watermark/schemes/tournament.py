@@ -70,7 +70,7 @@ class Tournament(Scheme):
         p /= p.sum()
         for layer in range(self.layers):
             g = _bit(words, layer).astype(np.float64)
-            p *= 1.0 + g - p @ g
+            p *= 1.0 + g - (p * g).sum()  # a sum, not a BLAS call: its threads would fight the engine's
         with np.errstate(divide="ignore"):
             return int(np.argmax(np.log(np.maximum(p, 0.0)) + gumbel_noise(leaf[:, 0])))
 
@@ -82,7 +82,7 @@ class Tournament(Scheme):
             weights = np.array([*self.weights[start : start + 8], *[0] * 8][:8])
             # One look-up adds eight layers at once.
             table = (np.arange(256)[:, None] >> np.arange(8) & 1) @ weights
-            total += table[byte]
+            total += table.take(byte.view(np.int64))
         return total
 
 

@@ -1,0 +1,1 @@
+"""The reports by which people decide whether to trust Radiolabel. Each benchmark is one short file."""

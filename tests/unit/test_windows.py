@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watermark.errors import Error
+from watermark.windows import MAX_ID, TokenBatch, Tracker, repeated, windowed, windows_at
+
+documents = st.lists(st.lists(st.integers(0, 3) | st.sampled_from([65_536, MAX_ID]), max_size=30), max_size=6)
+
+
+def batch_of(docs):
+    return TokenBatch.from_documents([np.array(d, dtype=np.uint32) for d in docs])
+
+
+def expected(docs, width):
+    """The rule in plain Python: (document, position, window, repeated)."""
+    rows = []
+    for d, ids in enumerate(docs):
+        used = set()
+        for t in range(width, len(ids)):
+            window = tuple(ids[t - width : t])
+            rows.append((d, t, window, window in used))
+            used.add(window)
+    return rows
+
+
+@given(documents, st.sampled_from([1, 2, 3]))
+def test_batch_rule_is_the_plain_rule(docs, width):
+    batch = batch_of(docs)
+    at = windowed(batch, width)
+    again = repeated(batch, at, width)
+    d = batch.document_of()[at]
+    got = zip(
+        d.tolist(),
+        (at - batch.offsets[d]).tolist(),
+        map(tuple, windows_at(batch.ids, at, width).tolist()),
+        again.tolist(),
+        strict=True,
+    )
+    assert list(got) == expected(docs, width)
+
+
+@given(st.lists(st.integers(0, 2), max_size=40), st.sampled_from([1, 2, 3]))
+def test_tracker_is_the_plain_rule(ids, width):
+    tracker, got = Tracker(width), []
+    for t, token in enumerate(ids):
+        window = tracker.window()
+        if window is not None:
+            got.append((0, t, window, tracker.is_used(window)))
+        tracker.append(token)
+    assert got == expected([ids], width)
+
+
+def test_window_of_width_three_in_a_long_batch_is_found_again():
+    rng = np.random.default_rng(1)
+    docs = [rng.integers(0, 40, 3000).tolist() for _ in range(4)]
+    batch = batch_of(docs)
+    again = repeated(batch, windowed(batch, 3), 3)
+    assert again.tolist() == [row[3] for row in expected(docs, 3)]
+    assert 0 < again.sum() < again.size
+
+
+@pytest.mark.parametrize("token", [-1, MAX_ID + 1])
+def test_placeholder_and_too_large_ids_are_refused(token):
+    with pytest.raises(Error, match=f"token id {token} is not in 0..1048575"):
+        Tracker(2).append(token)
+
+
+def test_batch_refuses_ids_that_do_not_fit():
+    with pytest.raises(Error, match="token id 1048576 is above 1048575"):
+        TokenBatch(np.array([MAX_ID + 1], dtype=np.uint32), np.array([0, 1]))
+    with pytest.raises(TypeError, match="not uint32"):
+        TokenBatch(np.array([-1]), np.array([0, 1]))

@@ -1,0 +1,86 @@
+"""The `radiolabel` command: one file per subcommand, and exit codes in one place.
+
+0 the whole job was done, a null finding included; 1 "no"; 2 usage, configuration, input or output; 3 refused;
+70 internal error; 130 interrupted. Heavy modules are imported inside the commands: `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from verify.cli.embed import embed
+from verify.cli.key import key
+from verify.cli.verify import verify
+from verify.errors import Error as VerifyError
+from watermark import __version__
+from watermark.errors import Error as WatermarkError
+
+EXIT_NO = 1
+EXIT_USAGE = 2
+EXIT_INTERNAL = 70
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="radiolabel")
+def cli() -> None:
+    """Tag every token a model samples, and later prove that somebody used them.
+
+    \b
+    radiolabel key new -o master.key
+    radiolabel key derive master.key --path epoch/2026-q4/fleet -o fleet.key
+    radiolabel verify --key fleet.key --tokenizer tokenizer.json answers.jsonl
+    """
+
+
+for command in (key, embed, verify):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: without the program's name; the process's own if None.
+    """
+    try:
+        result = cli.main(args=arguments, prog_name="radiolabel", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _complain("interrupted", None, EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"see {context.command_path} --help" if context else None
+        return _complain(error.format_message(), hint, EXIT_USAGE)
+    except BrokenPipeError:
+        # The reader has what it wanted. The interpreter would flush again at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _complain(f"{error.filename or 'standard output'}: {error.strerror}", None, EXIT_USAGE)
+    except Exception as error:
+        if isinstance(error, (WatermarkError, VerifyError)):
+            return _complain(str(error), error.hint, getattr(error, "exit_code", EXIT_USAGE))
+        # Frames and the type only: a message could quote anything.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        return _complain(f"internal error: {type(error).__name__}\n{frames}", "please report this", EXIT_INTERNAL)
+
+
+def _complain(message: str, hint: str | None, code: int) -> int:
+    sys.stderr.write(f"radiolabel: {message.rstrip()}\n" + (f"hint: {hint}\n" if hint else ""))
+    return code
+
+
+def entry_point() -> None:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""`radiolabel verify`: is the mark of this key in these outputs?"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import click
+
+from verify.cli.output import FORMAT, print_record
+
+if TYPE_CHECKING:
+    from verify.finding import Finding
+
+
+@click.command()
+@click.argument("source", metavar="[INPUT|-]", default="-")
+@click.option("--key", "key_file", required=True, type=click.Path(), help="Value key file.")
+@click.option("--tokenizer", "tokenizer_file", type=click.Path(), help="The provider's tokenizer.json.")
+@click.option("--prompts", type=click.Path(), help="What was asked, in the order of the answers.")
+@click.option(
+    "--input-format",
+    type=click.Choice(["auto", "text", "jsonl", "openai", "sharegpt"]),
+    default="auto",
+    show_default=True,
+    help="How to read INPUT.",
+)
+@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1e-6, show_default=True,
+              help="Call the mark found if p is at most this.")  # fmt: skip
+@click.option("--decoys", type=click.IntRange(min=0), default=1000, show_default=True,
+              help="Decoy keys to rank the true key among.")  # fmt: skip
+@click.option("--decoy-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws the decoys.")
+@click.option("--repeated-windows", type=click.Choice(["skip", "score"]), default="skip", show_default=True,
+              help="What to do where an answer uses a window again: our sampler does not mark there.")  # fmt: skip
+@click.option("--retokenize", is_flag=True, help="Use the text even where the input has token ids.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if the mark is not found.")
+@FORMAT
+def verify(
+    source: str,
+    key_file: str,
+    tokenizer_file: str | None,
+    prompts: str | None,
+    input_format: str,
+    alpha: float,
+    decoys: int,
+    decoy_seed: int,
+    repeated_windows: str,
+    retokenize: bool,
+    exit_code: bool,
+    output_format: str | None,
+) -> int:
+    """Test INPUT (a file, or - for standard input) for the mark of a key.
+
+    INPUT is plain text, JSONL with text, response or token_ids, OpenAI chat completions, or ShareGPT
+    conversations, optionally compressed with gzip or zstd.
+    The p-value is valid if the text was chosen without looking at the key.
+
+    \b
+    Examples:
+      radiolabel verify --key fleet.key --tokenizer tokenizer.json answers.jsonl
+      zcat answers.txt.gz | radiolabel verify --key fleet.key --tokenizer tokenizer.json --format json -
+    """
+    from tqdm import tqdm
+
+    from verify import finding
+    from verify.corpus import summarize_documents
+    from verify.hypotheses.decoys import rank
+    from verify.inputs import open_documents
+    from verify.scoring import Summary, score
+    from verify.tokenization import Tokenizer
+    from watermark.keyfile import read_key
+    from watermark.keys import ValueKey
+
+    key = read_key(key_file)
+    if not isinstance(key, ValueKey):
+        raise click.UsageError(
+            f"{key_file} is not a value key: derive one with radiolabel key derive --path epoch/NAME/fleet"
+        )
+    tokenizer = Tokenizer.load(tokenizer_file) if tokenizer_file else None
+    # disable=None: a bar on a terminal, silence elsewhere.
+    with tqdm(unit=" tokens", unit_scale=True, desc="reading", disable=None, leave=False) as bar:
+
+        def advance(part: Summary) -> None:
+            bar.update(part.n_seen)
+
+        summary = summarize_documents(
+            open_documents(source, format=input_format, prompts=prompts),
+            key.deployment.width,
+            tokenizer=tokenizer,
+            retokenize=retokenize,
+            skip_repeated=repeated_windows == "skip",
+            progress=advance,
+        )
+    scored = score(summary.pairs, key)
+    ranked = None
+    if decoys and scored.n >= finding.MIN_SCORED:
+        with tqdm(total=decoys, unit=" keys", desc="decoys", disable=None, leave=False) as bar:
+            ranked = rank(summary.pairs, key, n=decoys, seed=decoy_seed, progress=bar.update)
+    digest = tokenizer.digest if tokenizer else None
+    result = finding.find(summary, key, scored, alpha=alpha, decoys=ranked, tokenizer=digest)
+    print_record(result.to_dict(), lambda: _text(result), output_format)
+    return 1 if exit_code and not result.found else 0
+
+
+def _text(f: Finding) -> str:
+    reasons = {
+        "first_h": "no full window yet",
+        "repeated_window": "window used before in the answer",
+        "copied_from_prompt": "could be copied from the prompt",
+        "duplicate": "seen before in the corpus",
+        "other_channel": "belongs to another channel",
+    }
+    low, high = f.excess_interval
+    rows = [
+        ("key", f"{f.key_path}  ({f.scheme}, width {f.width})"),
+        ("key id", f.key_id),
+        ("read", f"{f.n_seen:,} tokens in {f.n_documents:,} answers"),
+        *((f"  {reasons[name]}", f"-{count:,}") for name, count in f.n_dropped.items() if count),
+        ("scored", f"{f.n_scored:,} distinct (window, token) pairs"),
+        ("log10 p", f"{f.log10_p:.4f}"),
+        ("log10 e-value", f"{f.log10_e:.4f}"),
+        ("excess per pair", f"{_signed(f.excess)}  (95 % interval {_signed(low)} to {_signed(high)})"),
+    ]
+    if f.decoys:
+        rows.append(("rank among decoys", f"{f.decoys.rank:,} of {f.decoys.n + 1:,}"))
+    if f.smallest_share <= 1:
+        rows.append(("smallest share found", f"{f.smallest_share:.2%} marked (at alpha {f.alpha:g}, 95 % of the time)"))
+    width = max(len(name) for name, _ in rows) + 2
+
+
+    table = "\n".join(f"{name:<{width}}{value}" for name, value in rows)
+    return f"{table}\n\n{textwrap.fill(f.sentence, 78)}"
+
+
+def _signed(value: float) -> str:
+    """A signed score with four decimals."""
+    return f"{value:+.4f}"

@@ -1,0 +1,159 @@
+"""The result of one test, complete enough to print, save and argue about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, log10, sqrt
+from typing import Any, Final
+
+from scipy.special import ndtri
+
+from verify.errors import Refused
+from verify.hypotheses import closed
+from verify.hypotheses.decoys import DecoyRank
+from verify.scoring import Score, Summary
+from watermark import __version__
+from watermark.keys import ValueKey
+from watermark.prf import PRF_ID
+
+# Fewer pairs could not reach 10^-6 even if every one were marked, at one nat of excess each.
+MIN_SCORED: Final = 32
+INTERVAL_LEVEL: Final = 0.95
+POWER: Final = 0.95
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One key tested on one corpus.
+
+    Attributes:
+        n_documents: responses read.
+        n_seen: tokens read.
+        n_dropped: tokens not scored, by reason; with `n_scored` they add up to `n_seen`.
+        n_scored: distinct pairs scored.
+        log10_p: of P(score at least this high) under H0, exact or an upper bound (`verify.hypotheses.closed`).
+        log10_e: of the mixture e-value.
+        excess: mean score per pair above its expectation under H0, in the scheme's natural unit.
+        excess_interval: 95 % interval of it, normal approximation from the sample variance.
+        decoys: rank of the true key among decoys, if any were asked for.
+        alpha: the threshold below which `found` is true.
+        smallest_share: smallest marked share of such a corpus found with probability 0.95 at `alpha`, normal
+            approximation at the scheme's `full_excess`; above 1 if not even wholly marked text would have been.
+        scheme, width, key_id, channel, key_path, prf: what was tested.
+        tokenizer: digest of the tokenizer, if the corpus was text.
+        version: of radiolabel.
+    """
+
+    n_documents: int
+    n_seen: int
+    n_dropped: dict[str, int]
+    n_scored: int
+    log10_p: float
+    log10_e: float
+    excess: float
+    excess_interval: tuple[float, float]
+    decoys: DecoyRank | None
+    alpha: float
+    smallest_share: float
+    scheme: str
+    width: int
+    key_id: str
+    channel: str
+    key_path: str
+    prf: str
+    tokenizer: str | None
+    version: str
+
+    @property
+    def found(self) -> bool:
+        """Whether p is at most alpha. Decided in log space: a p too small for a double is still small."""
+        return self.log10_p <= log10(self.alpha)
+
+    @property
+    def sentence(self) -> str:
+        """What this means, in words: a statement about the text, never about guilt."""
+        if self.found:
+            return (
+                f"The mark of key {self.key_path} was found: text that does not depend on this key would score "
+                f"this high with probability at most 10^{_upper(self.log10_p)}."
+            )
+        limit = (
+            f"would have been found (95 % of the time) had it made up {self.smallest_share:.2g} or more of this text"
+            if self.smallest_share <= 1
+            else "could not have been found in so little text even if all of it were marked"
+        )
+        return (
+            f"The mark of key {self.key_path} was not found (p = {_p_value(self.log10_p)}, threshold "
+            f"{self.alpha:g}). A full-strength mark {limit}. Not found does not mean not there."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON fields."""
+        record = {name: value for name, value in vars(self).items() if name != "decoys"}
+        record["excess_interval"] = list(self.excess_interval)
+        record["decoys"] = self.decoys and {
+            "n": self.decoys.n,
+            "rank": self.decoys.rank,
+            "log10_p": self.decoys.log10_p,
+            "seed": self.decoys.seed,
+        }
+        return record | {"found": self.found, "sentence": self.sentence}
+
+
+def find(
+    summary: Summary, key: ValueKey, score: Score, *, alpha: float, decoys: DecoyRank | None, tokenizer: str | None
+) -> Finding:
+    """Turn a key's score on a corpus into a Finding.
+
+    Raises:
+        Refused: fewer than `MIN_SCORED` pairs.
+    """
+    if score.n < MIN_SCORED:
+        raise Refused(
+            f"only {score.n} of {summary.n_seen} tokens can be scored for channel {key.channel}, "
+            f"and fewer than {MIN_SCORED} say nothing",
+            hint="collect more answers; at width 2 and a whole share about 9 tokens in 10 are scorable",
+        )
+    scheme = key.deployment.scheme
+    law, n = scheme.law, score.n
+    mean = score.total / law.unit / n
+    sample_variance = max(score.total_squares / law.unit**2 / n - mean**2, 0.0)
+    half = float(ndtri(0.5 + INTERVAL_LEVEL / 2)) * sqrt(sample_variance / n)
+    excess = mean - law.mean
+    reach = float(ndtri(POWER) - ndtri(alpha)) * sqrt(law.variance / n)
+    return Finding(
+        n_documents=summary.n_documents,
+        n_seen=summary.n_seen,
+        n_dropped={
+            "first_h": summary.n_first_h,
+            "repeated_window": summary.n_repeated_window,
+            "copied_from_prompt": summary.n_copied_from_prompt,
+            "duplicate": summary.n_duplicate,
+            "other_channel": score.n_other_channel,
+        },
+        n_scored=n,
+        log10_p=float(closed.log10_p(law, n, score.total)),
+        log10_e=closed.log10_e(law, n, score.total),
+        excess=excess,
+        excess_interval=(excess - half, excess + half),
+        decoys=decoys,
+        alpha=alpha,
+        smallest_share=reach / scheme.full_excess,
+        scheme=scheme.spec,
+        width=key.deployment.width,
+        key_id=key.id,
+        channel=key.channel,
+        key_path=key.path,
+        prf=PRF_ID,
+        tokenizer=tokenizer,
+        version=__version__,
+    )
+
+
+def _upper(log10_p: float) -> str:
+    """An exponent with one decimal, rounded up: never a smaller p than the true one."""
+    return f"{ceil(log10_p * 10) / 10:.1f}"
+
+
+def _p_value(log10_p: float) -> str:
+    return f"{10**log10_p:.3g}" if log10_p > -5 else f"10^{_upper(log10_p)}"

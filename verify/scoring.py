@@ -1,0 +1,155 @@
+"""Token batch -> Summary -> Score. Summaries merge associatively and commutatively, and hold no key.
+
+Symbols: h width, n pairs.
+Every token that is not scored is counted under one reason:
+`first_h` (no window yet), `repeated_window` (its response already used the window), `copied_from_prompt` (the pair
+stands in what the model was shown), `duplicate` (the corpus already has the pair), `other_channel` (the window
+belongs to another key).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.distinct import DistinctBuilder, Pairs, concatenate, distinct, ranks
+from watermark.channels import CHANNELS, select
+from watermark.keys import ValueKey
+from watermark.prf import CHUNK_BLOCKS, Blocks, Prf, pack_blocks
+from watermark.windows import TokenBatch, repeated, windowed, windows_at
+
+CHUNK_PAIRS = 2 * CHUNK_BLOCKS
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What a corpus contributes, before any key is looked at.
+
+    Attributes:
+        n_documents: responses, empty ones included.
+        n_seen: tokens.
+        n_first_h: tokens dropped as `first_h`.
+        n_repeated_window: tokens dropped as `repeated_window`.
+        n_copied_from_prompt: tokens dropped as `copied_from_prompt`.
+        pairs: the distinct pairs that are left, ascending.
+    """
+
+    n_documents: int
+    n_seen: int
+    n_first_h: int
+    n_repeated_window: int
+    n_copied_from_prompt: int
+    pairs: Pairs
+
+    @property
+    def n_duplicate(self) -> int:
+        """Tokens dropped as `duplicate`."""
+        dropped = self.n_first_h + self.n_repeated_window + self.n_copied_from_prompt
+        return self.n_seen - dropped - len(self.pairs)
+
+    def to_bytes(self) -> bytes:
+        """A canonical form: equal corpora give equal bytes, however they were partitioned."""
+        counts = {name: value for name, value in vars(self).items() if name != "pairs"}
+        head = json.dumps({"width": self.pairs.width, "n_pairs": len(self.pairs)} | counts, sort_keys=True)
+        high = b"" if self.pairs.high is None else self.pairs.high.astype("<u2").tobytes()
+        return head.encode() + b"\n" + self.pairs.low.astype("<u8").tobytes() + high
+
+
+def merge(summaries: Iterable[Summary], width: int) -> Summary:
+    """Merge any number of Summaries of one width; of none, the empty Summary."""
+    builder, totals = DistinctBuilder(width), [0, 0, 0, 0, 0]
+    for s in summaries:
+        counts = (s.n_documents, s.n_seen, s.n_first_h, s.n_repeated_window, s.n_copied_from_prompt)
+        totals = [total + count for total, count in zip(totals, counts, strict=True)]
+        builder.add(s.pairs)
+    return Summary(*totals, pairs=builder.result())
+
+
+def summarize(
+    batch: TokenBatch, width: int, *, prompts: TokenBatch | None = None, skip_repeated: bool = True
+) -> Summary:
+    """Summarize a batch of responses.
+
+    Args:
+        batch: D responses.
+        width: h.
+        prompts: D prompts with all earlier turns; a pair that stands in its own prompt is dropped.
+        skip_repeated: drop tokens whose window the response already used. The sampler did not mark those; a student
+            may carry the mark there too.
+    """
+    at = windowed(batch, width)
+    n_first_h = batch.ids.size - at.size
+    n_repeated = 0
+    if skip_repeated and at.size:
+        again = repeated(batch, at, width)
+        n_repeated = int(np.count_nonzero(again))
+        at = at[~again]
+    pairs = Pairs.of(windows_at(batch.ids, at, width), batch.ids[at])
+    n_copied = 0
+    if prompts is not None and at.size:
+        copied = _copied(pairs, batch.document_of()[at], prompts)
+        n_copied = int(np.count_nonzero(copied))
+        pairs = pairs[~copied]
+    return Summary(len(batch.offsets) - 1, batch.ids.size, n_first_h, n_repeated, n_copied, distinct(pairs))
+
+
+def _copied(pairs: Pairs, document: NDArray[np.uint32], prompts: TokenBatch) -> NDArray[np.bool_]:
+    at = windowed(prompts, pairs.width)
+    shown = Pairs.of(windows_at(prompts.ids, at, pairs.width), prompts.ids[at])
+    rank = ranks(concatenate([pairs, shown])).astype(np.uint64)
+    owner = np.concatenate([document, prompts.document_of()[at]]).astype(np.uint64)
+    key = owner << np.uint64(40) | rank
+    return np.isin(key[: len(pairs)], key[len(pairs) :])
+
+
+@dataclass(frozen=True)
+class Score:
+    """Integer scores of the distinct pairs that belong to one key's channel.
+
+    Attributes:
+        n: pairs scored.
+        total: sum of integer scores.
+        total_squares: sum of their squares.
+        n_other_channel: pairs whose window belongs to another channel.
+    """
+
+    n: int
+    total: int
+    total_squares: int
+    n_other_channel: int
+
+
+def channel_blocks(pairs: Pairs, key: ValueKey) -> Iterable[Blocks]:
+    """PRF inputs of the pairs in the key's channel, in cache-sized chunks: (m, 4) uint32 each."""
+    shares, selector = key.deployment.shares, Prf(key.selector)
+    own = CHANNELS.index(key.channel)
+    for start in range(0, len(pairs), CHUNK_PAIRS):
+        chunk = pairs[start : start + CHUNK_PAIRS]
+        windows, tokens = chunk.windows(), chunk.tokens()
+        if shares.ppm[own] < sum(shares.ppm):
+            mine = select(selector, shares, windows) == own
+            windows, tokens = windows[mine], tokens[mine]
+        yield pack_blocks(windows, tokens)
+
+
+def score(pairs: Pairs, key: ValueKey) -> Score:
+    """Score distinct pairs under one key.
+
+    Raises:
+        ValueError: the pairs have another width than the key.
+    """
+    if pairs.width != key.deployment.width:
+        raise ValueError(f"pairs of width {pairs.width} do not go with a key of width {key.deployment.width}")
+    prf, scheme = Prf(key.value), key.deployment.scheme
+    n = total = squares = 0
+    for blocks in channel_blocks(pairs, key):
+        scores = scheme.score(prf.words(blocks))
+        n += len(scores)
+        total += int(scores.sum())
+        # Scores are below 2^31 and chunks below 2^16, so neither sum can overflow 64 bits unsigned.
+        squares += int((scores.astype(np.uint64) ** 2).sum())
+    return Score(n, total, squares, len(pairs) - n)

@@ -1,0 +1,148 @@
+"""A pinned tokenizer: text -> ids, and the digest that says which tokenizer it was."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Final, final
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+
+from verify.errors import InputError, Refused, quoted
+from verify.records import Document
+from watermark.windows import MAX_ID
+
+MAX_TOKENIZER_BYTES: Final = 256 << 20  # the largest that is published has some 34 MB
+BATCH_CHARACTERS: Final = 1 << 22  # per call: all cores stay busy, and ids and offsets stay a few hundred MB
+
+
+@final
+class Tokenizer:
+    """A Hugging Face `tokenizer.json`, without special tokens, truncation and padding.
+
+    Attributes:
+        digest: "sha256:" and the hexadecimal digest of the file's bytes.
+        vocab_size: one more than the largest id, added tokens included.
+    """
+
+    __slots__ = ("_tokenizer", "digest", "vocab_size")
+
+    def __init__(self, data: bytes, *, name: str) -> None:
+        """Read the bytes of a `tokenizer.json`.
+
+        Args:
+            data: the file.
+            name: what errors call it.
+
+        Raises:
+            InputError: not a tokenizer.
+            Refused: its ids do not fit the PRF.
+        """
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(data)
+            vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        except BaseException as error:
+            # A panic of the Rust side is a BaseException.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            begins = quoted(data[:40].decode(errors="replace"))
+            raise InputError(
+                f"{name}: not a tokenizer: begins with {begins}, expected a tokenizer.json of Hugging Face tokenizers",
+                hint=f"tokenizers {tokenizers.__version__} says: {quoted(str(error))}",
+            ) from None
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        self.vocab_size = max(vocabulary.values(), default=-1) + 1
+        if self.vocab_size > MAX_ID + 1:
+            raise Refused(f"{name}: largest token id is {self.vocab_size - 1}, expected at most {MAX_ID}")
+
+    @classmethod
+    def load(cls, path: str) -> Tokenizer:
+        """Read a `tokenizer.json`, or the one in a directory.
+
+        Raises:
+            InputError: the file cannot be read, is over 256 MiB or is not a tokenizer.
+            Refused: its ids do not fit the PRF.
+        """
+        file = os.path.join(path, "tokenizer.json") if os.path.isdir(path) else path
+        try:
+            with open(file, "rb") as stream:
+                data = stream.read(MAX_TOKENIZER_BYTES + 1)
+        except (OSError, ValueError) as error:
+            reason = str((isinstance(error, OSError) and error.strerror) or error).lower()
+            raise InputError(f"{file}: cannot be read: {reason}, expected a tokenizer.json") from None
+        if len(data) > MAX_TOKENIZER_BYTES:
+            raise InputError(f"{file}: more than {MAX_TOKENIZER_BYTES} bytes, expected a tokenizer.json")
+        return cls(data, name=file)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer(digest={self.digest!r}, vocab_size={self.vocab_size})"
+
+    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        """Token ids of each text, on all cores.
+
+        Args:
+            texts: B texts.
+
+        Returns:
+            B arrays (T_b,) uint32.
+
+        Raises:
+            InputError: a text that is not valid unicode, or that the tokenizer has no ids for.
+        """
+        return [ids for batch in _batches(texts) for ids in self._encode(batch)]
+
+    def _encode(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        try:
+            encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            for text in texts:
+                _check_unicode(text)
+            raise InputError(f"the tokenizer failed: {quoted(str(error))}, expected ids for every text") from None
+        return [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
+
+    def check(self, document: Document) -> None:
+        """Make sure that a document's ids, if it has any, are of this tokenizer.
+
+        Raises:
+            Refused: the document carries another digest.
+            InputError: an id that this tokenizer does not have.
+        """
+        if document.tokenizer is not None and document.tokenizer != self.digest:
+            raise Refused(
+                f"{document.name}: transcripts were made with another tokenizer: "
+                f"{document.tokenizer!r}, expected {self.digest!r}",
+                hint="name the tokenizer.json that the provider published for these transcripts",
+            )
+        ids = document.token_ids
+        if ids is not None and ids.size and int(ids.max()) >= self.vocab_size:
+            at = int(np.argmax(ids >= self.vocab_size))
+            raise InputError(
+                f"{document.name}: token_ids[{at}] is {int(ids[at])}, "
+                f"expected an id below the tokenizer's vocabulary size {self.vocab_size}",
+            )
+
+
+def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    begin, size = 0, 0
+    for end, text in enumerate(texts, start=1):
+        size += len(text)
+        if size >= BATCH_CHARACTERS or end == len(texts):
+            yield texts[begin:end]
+            begin, size = end, 0
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        near = quoted(text[max(error.start - 10, 0) : error.start + 10])
+        raise InputError(
+            f"lone surrogate {quoted(text[error.start])} at character {error.start}, near {near}, expected unicode text"
+        ) from None
