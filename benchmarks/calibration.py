@@ -108,9 +108,7 @@ def main() -> None:
     results["machine"] = {"python": platform.python_version(), "numpy": np.__version__, "radiolabel": __version__}
     runs = results.setdefault("runs", {})
     todo = [
-        (seed, c)
-        for seed, c in enumerate(configurations())
-        if runs.get(c.name, {}).get("trials", 0) < options.trials
+        (seed, c) for seed, c in enumerate(configurations()) if runs.get(c.name, {}).get("trials", 0) < options.trials
     ]
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(options.jobs) as pool, tqdm(total=len(todo), unit=" runs") as bar:

@@ -51,7 +51,7 @@ def main() -> None:
     step(began, f"{options.model} answers the same prompts unmarked")
     radiolabel("embed", PROMPTS, "--unmarked", *common, "-o", unmarked)
 
-    rows = []
+    rows: list[tuple[str, dict[str, Any]]] = []
     for label, answers, key in (
         ("marked answers", marked, fleet),
         ("unmarked answers", unmarked, fleet),

@@ -61,12 +61,12 @@ class Summary:
 
 def merge(summaries: Iterable[Summary], width: int) -> Summary:
     """Merge any number of Summaries of one width; of none, the empty Summary."""
-    builder, totals = DistinctBuilder(width), [0, 0, 0, 0, 0]
+    builder, totals = DistinctBuilder(width), np.zeros(5, dtype=np.int64)
     for s in summaries:
-        counts = (s.n_documents, s.n_seen, s.n_first_h, s.n_repeated_window, s.n_copied_from_prompt)
-        totals = [total + count for total, count in zip(totals, counts, strict=True)]
+        totals += (s.n_documents, s.n_seen, s.n_first_h, s.n_repeated_window, s.n_copied_from_prompt)
         builder.add(s.pairs)
-    return Summary(*totals, pairs=builder.result())
+    documents, seen, first_h, repeated_window, copied = totals.tolist()
+    return Summary(documents, seen, first_h, repeated_window, copied, pairs=builder.result())
 
 
 def summarize(

@@ -1,17 +1,8 @@
 """Upper tails of the null laws, in log10: exact to rounding, without a floor, inclusive, never mid-p.
 
 Symbols: `S` the statistic under its null law, `x` what was observed, `P(S >= x)` the tail, `n` scored pairs.
-For the lattice law `w` is a weight, `c_w` how often it occurs, `mu = n sum_w c_w w / 2`, `z = theta + i t`:
-
-    K(z) = n sum_w c_w log((1 + e^(w z)) / 2) = mu z + n sum_w c_w log cosh(w z / 2)              (1)
-    F(t) = exp(K(z) - K(theta) - i t x) / (1 - e^-z) = sum_d e^(i t d) f_d,  f_d >= 0             (2)
-    P(S >= x) = exp(K(theta) - theta x) f_0,  theta > 0                                           (3)
-    (1/M) sum_{j < M} F(2 pi j / M) = sum_l f_(l M)                                               (4)
-    f_d <= F(-i eta) e^(-eta d),  eta > -theta                                                    (5)
-
-(2) tilts the law as in [3] and divides by 1 - e^-z to sum it from x on; theta is near its saddle point.
-(4) is the lattice-Poisson inversion of [4]; (5) is Chernoff's bound on the terms that it folds in.
 Gamma and binomial tails are in `_loader`, after [1] and [2].
+The weighted sum of bits is in `_lattice`, after [3] and [4].
 
 References:
     [1] C. Loader, Fast and accurate computation of binomial probabilities, 2000.
@@ -32,18 +23,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from verify import _loader
+from verify import _lattice, _loader
 from verify._loader import Floats, log_complement
 
-Weights = Sequence[tuple[int, int]]
-
 _N_MAX: Final = 2**40  # the tests reach it; rounding in the exponents costs about sqrt(n) eps
-_WEIGHTED_N_MAX: Final = 2**34  # times 64 weights of 64 stays below 2^53
+_WEIGHTED_N_MAX: Final = 2**34  # times 128 weights of 64 stays below 2^53
+_WEIGHTS_MAX: Final = 128
 _WEIGHT_MAX: Final = 64
 _BLOCK: Final = 4096  # rows at a time: 2.6 MB for each temporary of a quadrature
-_CELLS: Final = 2**18  # rows times nodes of one step along t
-_TOLERANCE: Final = 1e-13  # for each of the two errors of an inversion, relative to the tail
-_ROOM: Final = 12.0  # nats by which the estimate of f_0 that sets M may be wrong before the check objects
 
 
 def gamma_log10_sf(shape: float, x: ArrayLike) -> Floats:
@@ -102,13 +89,13 @@ def weighted_binomial_log10_sf(n: int, weights: Sequence[int], x: ArrayLike) -> 
     """log10 P(sum_i weights[i] Bin(n, 1/2) >= x): the null of weighted tournament layers.
 
     Two errors are bounded for each value as it is computed, each by 1e-13 of the tail on its side of the
-    mean: the folded terms of (4), through (5), and the nodes left out of the sum, through the greatest |F|
-    there, for which one weight must be 1. Rounding is not bounded: against mpmath and exact convolution the
+    mean: the folded terms of the inversion and the nodes left out of its sum (`_lattice`), for which one
+    weight must be 1. Rounding is not bounded: against mpmath and exact convolution the
     logarithm has a relative error below 1e-11 in all.
 
     Args:
         n: number of pairs, 0 to 2^34.
-        weights: 1 to 64 whole numbers from 1 to 64, one of them 1; order is immaterial.
+        weights: 1 to 128 whole numbers from 1 to 64, one of them 1; order is immaterial.
         x: whole numbers of an integer type, any array shape, at most n * sum(weights).
 
     Returns:
@@ -119,8 +106,8 @@ def weighted_binomial_log10_sf(n: int, weights: Sequence[int], x: ArrayLike) -> 
         ArithmeticError: if an error bound does not hold, which would be a bug.
     """
     n = _count(n, _WEIGHTED_N_MAX)
-    if not 1 <= len(weights) <= _WEIGHT_MAX or not all(w in range(1, _WEIGHT_MAX + 1) for w in weights):
-        raise ValueError(f"weights {weights!r} are not 1 to 64 whole numbers from 1 to 64")
+    if not 1 <= len(weights) <= _WEIGHTS_MAX or not all(w in range(1, _WEIGHT_MAX + 1) for w in weights):
+        raise ValueError(f"weights {weights!r} are not 1 to 128 whole numbers from 1 to 64")
     if 1 not in weights:
         raise ValueError(f"weights {weights!r} hold no 1")
     counted = sorted(Counter(int(w) for w in weights).items())
@@ -133,7 +120,7 @@ def weighted_binomial_log10_sf(n: int, weights: Sequence[int], x: ArrayLike) -> 
         far = np.where(upper, rows, top - rows + 1)  # S and top - S have the same law
         log_tail = np.full_like(rows, -n * len(weights) * math.log(2))
         inside = far < top
-        log_tail[inside] = _lattice_log_sf(n, counted, far[inside])
+        log_tail[inside] = _lattice.log_sf(n, counted, far[inside])
         return np.where(upper, log_tail, log_complement(log_tail))
 
     return _by_block(values, values > 0, log_sf)[inverse].reshape(xs.shape)
@@ -162,80 +149,3 @@ def _by_block(values: Floats, inside: NDArray[np.bool_], log_sf: Callable[[Float
             block = rows[start : start + _BLOCK]
             out[block] = log_sf(flat[block]) / math.log(10) + 0.0  # turns -0.0 into 0.0
     return out.reshape(values.shape)
-
-
-def _log_cosh(y: Floats) -> Floats:
-    near = np.log1p(2 * np.sinh(np.minimum(y, 1) / 2) ** 2)
-    return np.where(y < 1, near, y + np.log1p(np.exp(-2 * y)) - math.log(2))
-
-
-def _log_modulus(t: Floats, theta: Floats, w: int) -> Floats:
-    """log |1 + e^(w z)| - log(1 + e^(w theta)), which falls in t up to pi / w."""
-    return 0.5 * np.log1p(-((np.sin(w * t / 2) / np.cosh(w * theta / 2)) ** 2))
-
-
-def _worst_log_modulus(n: int, weights: Weights, t: Floats, theta: Floats) -> Floats:
-    """A bound on log |exp(K(z) - K(theta))| over [t, pi]: up to pi / v, every factor with w <= v falls."""
-    worst, previous = np.full_like(t, -np.inf), 0.0
-    for i in reversed(range(len(weights))):
-        start, end = np.maximum(t, previous), math.pi / weights[i][0]
-        falling = sum((n * c * _log_modulus(start, theta, w) for w, c in weights[: i + 1]), np.zeros_like(t))
-        worst, previous = np.where(start <= end, np.maximum(worst, falling), worst), end
-    return worst
-
-
-def _lattice_log_sf(n: int, weights: Weights, x: Floats) -> Floats:
-    """log P(S >= x) for mu < x < n sum_w c_w w, by (3) and (4)."""
-    top, zero = n * sum(w * c for w, c in weights), np.zeros_like(x)
-    gap = (2 * x - top) / 2  # x - mu, exact
-
-    def log_k(theta: Floats) -> Floats:  # K(theta) - mu theta
-        return sum((n * c * _log_cosh(w * theta / 2) for w, c in weights), zero)
-
-    def log_f(eta: Floats) -> Floats:  # log F(-i eta)
-        return log_k(theta + eta) - log_k(theta) - eta * gap - np.log(-np.expm1(-theta - eta))
-
-    spread = math.sqrt(n * sum(w * w * c for w, c in weights)) / 2
-    low, high = np.full_like(x, 1 / (2 * spread + 1)), np.full_like(x, math.log(top + 2))
-    for _ in range(40):  # every theta > 0 gives the same tail; rounding and M are least near this root
-        theta = np.sqrt(low * high)
-        mean = sum((n * c * w / 2 * np.tanh(w * theta / 2) for w, c in weights), zero)
-        below = mean - gap - 1 / np.expm1(theta) < 0
-        low, high = np.where(below, theta, low), np.where(below, high, theta)
-    variance = sum((n * c * (w / 2 / np.cosh(w * theta / 2)) ** 2 for w, c in weights), zero)
-
-    # A saddle-point estimate of f_0 is enough to set M: the check at the end uses f_0 itself.
-    width = variance + 1 / (2 * np.sinh(theta / 2)) ** 2
-    aim = log_f(zero) - 0.5 * np.log1p(2 * math.pi * width) + math.log(_TOLERANCE) - _ROOM
-    sd = np.sqrt(variance)
-    left = -np.stack([theta / 2, 0.75 * theta, 0.9 * theta, np.minimum(theta / 2, 9 / sd)])
-    right = np.stack([4 / sd, 9 / sd, 20 / sd])
-    period = np.maximum(*(np.min((log_f(eta) - aim) / np.abs(eta), axis=0) for eta in (left, right)))
-    period = 2 * np.floor(np.maximum(period, 1) / 2) + 3  # odd: the nodes are 0 and conjugate pairs
-    folded = zero
-    for eta in (left, right):
-        decay = np.abs(eta) * period
-        folded = folded + np.exp(np.min(log_f(eta) - decay - np.log(-np.expm1(-decay)), axis=0))
-
-    total = np.exp(log_f(zero)) / period
-    live, done, step = np.arange(x.size), 0, 64
-    while live.size:
-        th, m = theta[live, None], period[live, None]
-        j = np.arange(done + 1, done + 1 + step)
-        t = 2 * math.pi * j / m
-        size, phase = np.zeros_like(t), -t * gap[live, None]
-        for w, c in weights:
-            size += n * c * _log_modulus(t, th, w)
-            phase += n * c * np.arctan2(np.tanh(w * th / 2) * np.sin(w * t / 2), np.cos(w * t / 2))
-        re = -np.expm1(-th) + 2 * np.exp(-th) * np.sin(t / 2) ** 2  # 1 - e^-z without cancellation
-        im = np.exp(-th) * np.sin(t)
-        values = np.exp(size) * (np.cos(phase) * re + np.sin(phase) * im) / (re * re + im * im)
-        total[live] += 2 / period[live] * np.sum(np.where(2 * j < m, values, 0.0), axis=1)
-        done += step
-        rest = np.exp(_worst_log_modulus(n, weights, t[:, -1], theta[live])) / -np.expm1(-theta[live])
-        live = live[(2 * done + 1 < period[live]) & ~(rest <= _TOLERANCE * total[live])]
-        step = max(64, min(2 * step, _CELLS // max(live.size, 1)))
-    if not np.all(folded <= _TOLERANCE * total):
-        raise ArithmeticError("the folded terms of the lattice inversion exceed their bound")
-    log_tail: Floats = log_k(theta) - theta * gap + np.log(total)
-    return log_tail

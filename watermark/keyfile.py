@@ -119,8 +119,8 @@ def _decode(record: dict[str, Any]) -> AnyKey:
 
 def _value_path(path: str) -> str:
     parts = path.split("/")
-    good = len(parts) == 3 and parts[2] == "fleet" or len(parts) == 4 and parts[2] in ("cohort", "account")
-    if not good or parts[0] != "epoch":
+    channel = (len(parts), *parts[2:3])
+    if parts[0] != "epoch" or channel not in ((3, "fleet"), (4, "cohort"), (4, "account")):
         raise KeyFileError(f"path {path[:60]!r} is not a value key's")
     for name in (parts[1], *parts[3:]):
         check_name(name)

@@ -56,7 +56,7 @@ class Prf:
 
     def __init__(self, key: Secret) -> None:
         # ECB is safe here and only here: no block is a message, and distinct inputs are the point.
-        self._encrypt = Cipher(algorithms.AES128(key.reveal()), modes.ECB()).encryptor().update_into
+        self._encrypt = Cipher(algorithms.AES128(key.reveal()), modes.ECB()).encryptor().update_into  # noqa: S305
 
     def words(self, blocks: Blocks) -> Words:
         """Encrypt packed blocks.
@@ -68,7 +68,7 @@ class Prf:
             (n, 2) uint64: r0 and r1 of each block, a fresh array.
         """
         n = len(blocks)
-        source = memoryview(np.ascontiguousarray(blocks)).cast("B") if n else memoryview(b"")
+        source = np.ascontiguousarray(blocks).data.cast("B") if n else memoryview(b"")
         # OpenSSL asks for one block of slack behind the output.
         out = bytearray(16 * n + 15)
         target = memoryview(out)

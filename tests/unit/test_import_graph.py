@@ -9,7 +9,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "transformers", "vllm", "sglang", "ray", "pyspark", "llama_cpp"}
-VERIFY_MAY_USE = {"keys", "keyfile", "prf", "windows", "channels", "schemes", "native", "errors", "secret", "__version__"}
+VERIFY_MAY_USE = {
+    "keys",
+    "keyfile",
+    "prf",
+    "windows",
+    "channels",
+    "schemes",
+    "native",
+    "errors",
+    "secret",
+    "__version__",
+}
 
 
 def imports(path):

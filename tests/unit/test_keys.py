@@ -179,7 +179,7 @@ def test_file_that_others_can_read_is_refused(master, tmp_path, mode):
 def test_missing_file_and_directory(tmp_path):
     with pytest.raises(KeyFileError, match="cannot be read: No such file"):
         read_key(tmp_path / "none")
-    with pytest.raises(KeyFileError, match="cannot be read|can be read by others"):
+    with pytest.raises(KeyFileError, match=r"cannot be read|can be read by others"):
         read_key(tmp_path)
     with pytest.raises(KeyFileError, match="cannot be written: No such file"):
         write_key(MasterKey.generate(), tmp_path / "no" / "k")

@@ -23,7 +23,9 @@ from watermark.windows import TokenBatch
 
 
 def r0(key, window, token):
-    return int(Prf(Secret(key)).words(pack_blocks(np.array([window], dtype=np.uint32), np.array([token], np.uint32)))[0, 0])
+    return int(
+        Prf(Secret(key)).words(pack_blocks(np.array([window], dtype=np.uint32), np.array([token], np.uint32)))[0, 0]
+    )
 
 
 def batch(*docs):
@@ -33,7 +35,9 @@ def batch(*docs):
 def test_every_bit_of_a_key_matters():
     """A 64-bit key that passes through a 32-bit state makes two keys one."""
     key = bytes(range(16))
-    flipped = [bytes(b ^ (1 << bit if i == byte else 0) for i, b in enumerate(key)) for byte in range(16) for bit in range(8)]
+    flipped = [
+        bytes(b ^ (1 << bit if i == byte else 0) for i, b in enumerate(key)) for byte in range(16) for bit in range(8)
+    ]
     values = {r0(k, [5, 6], 7) for k in [key, *flipped]}
     assert len(values) == 129
 
@@ -59,11 +63,24 @@ def test_tokens_65536_apart_are_independent():
 def test_context_is_ordered_and_never_mixed_with_the_token():
     """Sums of ids, XOR with the token, and seed + i all make different inputs equal."""
     key = bytes(16)
-    same_sum_or_xor = [([1, 2], 3), ([2, 1], 3), ([3, 0], 3), ([1, 3], 2), ([0, 3], 3), ([1, 2], 0), ([0, 0], 0), ([3, 3], 0)]
+    same_sum_or_xor = [
+        ([1, 2], 3),
+        ([2, 1], 3),
+        ([3, 0], 3),
+        ([1, 3], 2),
+        ([0, 3], 3),
+        ([1, 2], 0),
+        ([0, 0], 0),
+        ([3, 3], 0),
+    ]
     assert len({r0(key, w, t) for w, t in same_sum_or_xor}) == len(same_sum_or_xor)
     widths = {r0(key, [1], 2), r0(key, [1, 2], 2), r0(key, [1, 1, 2], 2), r0(key, [2], 1)}
     assert len(widths) == 4
-    epochs = {MasterKey(Secret(bytes(31) + bytes([i]))).epoch(str(j), deployment=make_epoch().deployment).id for i in range(8) for j in range(8)}
+    epochs = {
+        MasterKey(Secret(bytes(31) + bytes([i]))).epoch(str(j), deployment=make_epoch().deployment).id
+        for i in range(8)
+        for j in range(8)
+    }
     assert len(epochs) == 64
 
 

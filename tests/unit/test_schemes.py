@@ -8,7 +8,13 @@ from watermark.prf import Prf, pack_blocks, uniform52
 from watermark.schemes import available, parse
 from watermark.schemes.gumbel import UNIT, score_table
 
-SPECS = ["gumbel", "tournament:layers=1", "tournament:layers=30", "tournament:layers=128", "greenlist:delta=2,gamma=0.25"]
+SPECS = [
+    "gumbel",
+    "tournament:layers=1",
+    "tournament:layers=30",
+    "tournament:layers=128",
+    "greenlist:delta=2,gamma=0.25",
+]
 
 
 def words(n, label=0):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp
 
-from verify import tails
+from verify import _lattice
 from verify.tails import binomial_log10_sf, gamma_log10_sf, weighted_binomial_log10_sf
 
 mp.dps = 40
@@ -434,11 +434,11 @@ def test_weighted_keeps_the_shape_and_answers_zero_below_the_support():
     [
         (-1, (1,), 0, "n -1 is not between"),
         (2**35, (1,), 0, "is not between"),
-        (5, (), 0, "are not 1 to 64 whole numbers"),
-        (5, (1,) * 65, 0, "are not 1 to 64 whole numbers"),
-        (5, (1, 0), 0, "are not 1 to 64 whole numbers"),
-        (5, (1, 65), 0, "are not 1 to 64 whole numbers"),
-        (5, (1, 1.5), 0, "are not 1 to 64 whole numbers"),
+        (5, (), 0, "are not 1 to 128 whole numbers"),
+        (5, (1,) * 129, 0, "are not 1 to 128 whole numbers"),
+        (5, (1, 0), 0, "are not 1 to 128 whole numbers"),
+        (5, (1, 65), 0, "are not 1 to 128 whole numbers"),
+        (5, (1, 1.5), 0, "are not 1 to 128 whole numbers"),
         (5, (2, 3), 0, r"weights \(2, 3\) hold no 1"),
         (5, (1, 2), 16, "x 16 cannot be reached: the largest possible value is 15"),
         (5, (1, 2), 3.0, "integer type, not float64"),
@@ -450,7 +450,7 @@ def test_weighted_refuses_what_has_no_log(n, weights, x, message):
 
 
 def test_weighted_raises_when_too_much_is_folded_in(monkeypatch):
-    monkeypatch.setattr(tails, "_ROOM", -20.0)  # a period that is too short by the estimate
+    monkeypatch.setattr(_lattice, "_ROOM", -20.0)  # a period that is too short by the estimate
     with pytest.raises(ArithmeticError, match="exceed their bound"):
         weighted_binomial_log10_sf(1000, (1, 2), 1600)
 

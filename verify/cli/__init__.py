@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         context = getattr(error, "ctx", None)
         hint = f"see {context.command_path} --help" if context else None
         return _complain(error.format_message(), hint, EXIT_USAGE)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click turns a broken pipe, and nothing else here, into SystemExit(1)
         # The reader has what it wanted. The interpreter would flush again at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
@@ -71,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, (WatermarkError, VerifyError)):
             return _complain(str(error), error.hint, getattr(error, "exit_code", EXIT_USAGE))
-        # Frames and the type only: a message could quote anything.
-        frames = "".join(traceback.format_tb(error.__traceback__))
+        # Places and the type only: a message could quote anything.
+        frames = "".join(f"  {f.filename}:{f.lineno} {f.name}\n" for f in traceback.extract_tb(error.__traceback__))
         return _complain(f"internal error: {type(error).__name__}\n{frames}", "please report this", EXIT_INTERNAL)
 
 

@@ -18,7 +18,9 @@ from verify.cli.output import new_file
 @click.option("--tokenizer-out", type=click.Path(), help="Also write the model's tokenizer.json, for verify.")
 @click.option("--account", default="", help="Account slot the answers are served to.")
 @click.option("--cohort", default="", help="Cohort slot the answers are served to.")
-@click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True, help="0 is greedy: no mark.")
+@click.option(
+    "--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True, help="0 is greedy: no mark."
+)
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Nucleus.")
 @click.option("--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="0 keeps all.")
 @click.option("--max-tokens", type=click.IntRange(min=1), default=200, show_default=True, help="Per answer.")

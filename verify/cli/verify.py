@@ -127,7 +127,6 @@ def _text(f: Finding) -> str:
         rows.append(("smallest share found", f"{f.smallest_share:.2%} marked (at alpha {f.alpha:g}, 95 % of the time)"))
     width = max(len(name) for name, _ in rows) + 2
 
-
     table = "\n".join(f"{name:<{width}}{value}" for name, value in rows)
     return f"{table}\n\n{textwrap.fill(f.sentence, 78)}"
 

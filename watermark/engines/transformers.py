@@ -87,7 +87,7 @@ class RadiolabelLogitsProcessor(LogitsProcessor):
         self._pending: dict[int, tuple[int, str]] = {}
         self._open = set(range(len(responses)))
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """(B, P + T) ids so far and (B, V) scores in, (B, V) one-hot scores out."""
         if len(input_ids) != len(self.responses):
             raise Error(
