@@ -11,9 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.windows import ID_BITS, MAX_ID, Ids, pack
+from watermark.windows import ID_BITS, MAX_ID, Ids, Keys, first_occurrences
 
 LOW_FIELDS = 3  # ids that fit the low word whole
+# Pairs handled at once: their table of 512 KiB stays in the second-level cache.
+BUCKET_PAIRS = 1 << 15
+MAX_BUCKET_BITS = 16
+MOST_WAITING = 1 << 23
+_HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +36,11 @@ class Pairs:
     high: NDArray[np.uint16] | None
 
     @classmethod
-    def of(cls, windows: Ids, tokens: Ids) -> Pairs:
-        """Pack (n, h) windows and (n,) tokens."""
-        columns = [*windows.T, tokens]
-        low = pack(columns[-LOW_FIELDS:])
-        if len(columns) <= LOW_FIELDS:
-            return cls(windows.shape[1], low, None)
-        low |= columns[0].astype(np.uint64) << np.uint64(ID_BITS * LOW_FIELDS)
-        return cls(windows.shape[1], low, (columns[0] >> np.uint32(4)).astype(np.uint16))
+    def of(cls, windows: Keys, tokens: Ids, width: int) -> Pairs:
+        """Pack (n,) windows from `window_keys` with (n,) tokens."""
+        low = windows << np.uint64(ID_BITS) | tokens
+        high = (windows >> np.uint64(64 - ID_BITS)).astype(np.uint16) if width == LOW_FIELDS else None
+        return cls(width, low, high)
 
     def __len__(self) -> int:
         return len(self.low)
@@ -57,6 +59,10 @@ class Pairs:
         """(n,) uint32."""
         return self._field(0).astype(np.uint32)
 
+    def ascending(self) -> Pairs:
+        """In ascending order of (window, token): the canonical order."""
+        return self[np.argsort(self.low) if self.high is None else np.lexsort((self.low, self.high))]
+
     def _field(self, place: int) -> NDArray[np.uint64]:
         field = (self.low >> np.uint64(ID_BITS * place)) & np.uint64(MAX_ID)
         if place == LOW_FIELDS and self.high is not None:
@@ -73,16 +79,15 @@ def concatenate(parts: list[Pairs]) -> Pairs:
 
 
 def distinct(pairs: Pairs) -> Pairs:
-    """The pairs that occur, each once, in ascending order."""
-    if pairs.high is None:
-        low = np.sort(pairs.low)
-        return Pairs(pairs.width, low[_first(low)], None)
-    order = np.argsort(pairs.low)
-    # A stable 16-bit sort is a radix sort: the low words stay in order within each high word.
-    order = order[np.argsort(pairs.high[order], kind="stable")]
-    ordered = pairs[order]
-    assert ordered.high is not None
-    return ordered[_first(ordered.low) | _first(ordered.high)]
+    """The pairs that occur, each once, in no particular order."""
+    bits = min(max((len(pairs) // BUCKET_PAIRS).bit_length(), 0), MAX_BUCKET_BITS)
+    if bits == 0:
+        return pairs[first_occurrences(pairs.low, pairs.high)]
+    bucket = ((pairs.low * _HASH) >> np.uint64(64 - bits)).astype(np.uint16)
+    ordered = pairs[np.argsort(bucket, kind="stable")]  # a radix sort
+    ends = np.cumsum(np.bincount(bucket, minlength=1 << bits)).tolist()
+    parts = [ordered[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return concatenate([part[first_occurrences(part.low, part.high)] for part in parts])
 
 
 def ranks(pairs: Pairs) -> NDArray[np.intp]:
@@ -95,28 +100,21 @@ def ranks(pairs: Pairs) -> NDArray[np.intp]:
     return rank
 
 
-def _first(values: NDArray[np.uint64] | NDArray[np.uint16]) -> NDArray[np.bool_]:
-    first = np.ones(len(values), dtype=bool)
-    np.not_equal(values[1:], values[:-1], out=first[1:])
-    return first
-
-
 class DistinctBuilder:
-    """Collects pairs batch by batch. Memory is at most about three times that of the distinct pairs."""
+    """Collects pairs batch by batch. Memory is at most about three times that of the distinct pairs, or 200 MB."""
 
     def __init__(self, width: int) -> None:
-        empty = np.empty((0, width), dtype=np.uint32)
-        self._done = Pairs.of(empty, np.empty(0, dtype=np.uint32))
+        self._done = Pairs.of(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint32), width)
         self._waiting: list[Pairs] = []
 
     def add(self, pairs: Pairs) -> None:
-        """Add a batch of distinct pairs."""
+        """Add a batch of pairs, which need not be distinct."""
         self._waiting.append(pairs)
-        if sum(map(len, self._waiting)) > max(len(self._done), 1 << 20):
+        if sum(map(len, self._waiting)) > max(len(self._done), MOST_WAITING):
             self.result()
 
     def result(self) -> Pairs:
-        """All distinct pairs so far, ascending."""
+        """All distinct pairs so far."""
         if self._waiting:
             self._done = distinct(concatenate([self._done, *self._waiting]))
             self._waiting = []

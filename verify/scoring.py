@@ -20,7 +20,7 @@ from verify.distinct import DistinctBuilder, Pairs, concatenate, distinct, ranks
 from watermark.channels import CHANNELS, select
 from watermark.keys import ValueKey
 from watermark.prf import CHUNK_BLOCKS, Blocks, Prf, pack_blocks
-from watermark.windows import TokenBatch, repeated, windowed, windows_at
+from watermark.windows import TokenBatch, repeated, window_keys, windowed
 
 CHUNK_PAIRS = 2 * CHUNK_BLOCKS
 
@@ -35,7 +35,7 @@ class Summary:
         n_first_h: tokens dropped as `first_h`.
         n_repeated_window: tokens dropped as `repeated_window`.
         n_copied_from_prompt: tokens dropped as `copied_from_prompt`.
-        pairs: the distinct pairs that are left, ascending.
+        pairs: the distinct pairs that are left, in no particular order.
     """
 
     n_documents: int
@@ -55,8 +55,9 @@ class Summary:
         """A canonical form: equal corpora give equal bytes, however they were partitioned."""
         counts = {name: value for name, value in vars(self).items() if name != "pairs"}
         head = json.dumps({"width": self.pairs.width, "n_pairs": len(self.pairs)} | counts, sort_keys=True)
-        high = b"" if self.pairs.high is None else self.pairs.high.astype("<u2").tobytes()
-        return head.encode() + b"\n" + self.pairs.low.astype("<u8").tobytes() + high
+        pairs = self.pairs.ascending()
+        high = b"" if pairs.high is None else pairs.high.astype("<u2").tobytes()
+        return head.encode() + b"\n" + pairs.low.astype("<u8").tobytes() + high
 
 
 def merge(summaries: Iterable[Summary], width: int) -> Summary:
@@ -88,7 +89,7 @@ def summarize(
         again = repeated(batch, at, width)
         n_repeated = int(np.count_nonzero(again))
         at = at[~again]
-    pairs = Pairs.of(windows_at(batch.ids, at, width), batch.ids[at])
+    pairs = Pairs.of(window_keys(batch.ids, at, width), batch.ids[at], width)
     n_copied = 0
     if prompts is not None and at.size:
         copied = _copied(pairs, batch.document_of()[at], prompts)
@@ -99,7 +100,7 @@ def summarize(
 
 def _copied(pairs: Pairs, document: NDArray[np.uint32], prompts: TokenBatch) -> NDArray[np.bool_]:
     at = windowed(prompts, pairs.width)
-    shown = Pairs.of(windows_at(prompts.ids, at, pairs.width), prompts.ids[at])
+    shown = Pairs.of(window_keys(prompts.ids, at, pairs.width), prompts.ids[at], pairs.width)
     rank = ranks(concatenate([pairs, shown])).astype(np.uint64)
     owner = np.concatenate([document, prompts.document_of()[at]]).astype(np.uint64)
     key = owner << np.uint64(40) | rank

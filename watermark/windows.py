@@ -10,7 +10,7 @@ same response had the same window. Prompt tokens are never part of a window.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,13 @@ ID_BITS: Final = 20
 MAX_ID: Final = (1 << ID_BITS) - 1
 
 Ids = NDArray[np.uint32]
+Keys = NDArray[np.uint64]
+
+# Odd 64-bit multipliers (fractional parts of square roots of 2, 3, 5, 7), for multiplicative hashing (Knuth 6.4).
+_MULTIPLIERS: Final = tuple(
+    np.uint64(m) for m in (0x6A09E667F3BCC909, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B, 0xA54FF53A5F1D36F1)
+)
+_MIX: Final = np.uint64(0x510E527FADE682D1)  # of 11
 
 
 @dataclass(frozen=True)
@@ -65,48 +72,56 @@ def windowed(batch: TokenBatch, width: int) -> NDArray[np.int64]:
     return np.flatnonzero(inside)
 
 
-def windows_at(ids: Ids, at: NDArray[np.int64], width: int) -> Ids:
-    """(n, h) uint32 windows before the flat indices `at`, oldest id first."""
-    out = np.empty((at.size, width), dtype=np.uint32)
-    for column in range(width):
-        np.take(ids, at - (width - column), out=out[:, column])
-    return out
-
-
-def pack(columns: list[Ids]) -> NDArray[np.uint64]:
-    """Ids side by side in 20-bit fields, first column highest: at most three columns. (n,) uint64."""
-    key = columns[0].astype(np.uint64)
-    for column in columns[1:]:
+def window_keys(ids: Ids, at: NDArray[np.int64], width: int) -> Keys:
+    """The windows before the flat indices `at` as integers: 20 bits an id, oldest id highest. (n,) uint64."""
+    key = ids[at - width].astype(np.uint64)
+    for back in range(width - 1, 0, -1):
         key <<= np.uint64(ID_BITS)
-        key |= column
+        key |= ids[at - back]
     return key
 
 
 def repeated(batch: TokenBatch, at: NDArray[np.int64], width: int) -> NDArray[np.bool_]:
     """Which of the positions `at` (all of `windowed`) have a window that their response already used: (n,) bool."""
-    key = pack([batch.ids[at - (width - column)] for column in range(width)])
-    order, same = _ordered(key, ID_BITS * width)
-    document = batch.document_of()[at][order]
-    out = np.zeros(at.size, dtype=bool)
-    out[order[1:][same & (document[1:] == document[:-1])]] = True
-    return out
+    window, document = window_keys(batch.ids, at, width), batch.document_of()[at]
+    if ID_BITS * width + len(batch.offsets).bit_length() <= 64:
+        window |= document.astype(np.uint64) << np.uint64(ID_BITS * width)
+        return ~first_occurrences(window, None)
+    return ~first_occurrences(window, document)
 
 
-def _ordered(key: NDArray[np.uint64], bits: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """A stable sorting order of `key`, and for each sorted item but the first whether it equals the one before."""
-    # Sorting values with the position in their low bits is several times faster than a stable argsort.
-    place_bits = max(key.size.bit_length(), 1)
-    if bits + place_bits > 64:
-        rough = np.argsort(key)
-        ranks = np.zeros(key.size, dtype=np.uint64)
-        np.cumsum(key[rough][1:] != key[rough][:-1], out=ranks[1:])
-        packed = (ranks << np.uint64(place_bits)) | rough.astype(np.uint64)
-    else:
-        packed = (key << np.uint64(place_bits)) | np.arange(key.size, dtype=np.uint64)
-    packed.sort()
-    order = (packed & np.uint64((1 << place_bits) - 1)).astype(np.intp)
-    packed >>= np.uint64(place_bits)
-    return order, packed[1:] == packed[:-1]
+def first_occurrences(low: Keys, high: NDArray[np.unsignedinteger[Any]] | None) -> NDArray[np.bool_]:
+    """Which items no earlier item equals: (n,) bool. Exact: a hash only says where to look.
+
+    Args:
+        low: (n,) uint64.
+        high: (n,) unsigned, a second column, or None.
+    """
+    first = np.zeros(len(low), dtype=bool)
+    table_bits = max((2 * len(low)).bit_length(), 6)
+    table = np.empty(1 << table_bits, dtype=np.int32 if len(low) < 1 << 31 else np.int64)
+    todo = np.arange(len(low), dtype=table.dtype)
+    for multiplier in _MULTIPLIERS:
+        key, other = (low, high) if len(todo) == len(low) else (low[todo], None if high is None else high[todo])
+        mixed = key if other is None else key ^ (other.astype(np.uint64) * _MIX)
+        slot = ((mixed * multiplier) >> np.uint64(64 - table_bits)).view(np.int64)
+        # Of several values for one slot the last is kept: written backwards, that is the earliest item.
+        table[slot[::-1]] = todo[::-1]
+        found = table[slot]
+        first[todo[found == todo]] = True
+        differs = low[found] != key
+        if high is not None:
+            differs |= high[found] != other
+        todo = todo[differs]
+        if not len(todo):
+            return first
+    # Only text made to collide gets here.
+    columns = (low[todo],) if high is None else (low[todo], high[todo])
+    order = np.lexsort((todo, *columns))
+    new = np.ones(len(todo), dtype=bool)
+    new[1:] = np.any([c[order][1:] != c[order][:-1] for c in columns], axis=0)
+    first[todo[order[new]]] = True
+    return first
 
 
 class Tracker:

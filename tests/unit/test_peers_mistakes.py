@@ -123,7 +123,7 @@ def test_repeated_text_is_counted_once_over_the_whole_corpus():
 
 def test_distinct_is_per_pair_not_per_window_or_token():
     s = summarize(batch([1, 2, 3], [1, 2, 4], [1, 2, 3], [9, 2, 3]), 2)
-    assert np.column_stack([s.pairs.windows(), s.pairs.tokens()]).tolist() == [[1, 2, 3], [1, 2, 4], [9, 2, 3]]
+    assert sorted(np.column_stack([s.pairs.windows(), s.pairs.tokens()]).tolist()) == [[1, 2, 3], [1, 2, 4], [9, 2, 3]]
     assert s.n_duplicate == 1
 
 

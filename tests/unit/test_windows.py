@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from watermark import windows
 from watermark.errors import Error
-from watermark.windows import MAX_ID, TokenBatch, Tracker, repeated, windowed, windows_at
+from watermark.windows import MAX_ID, TokenBatch, Tracker, first_occurrences, repeated, window_keys, windowed
 
 documents = st.lists(st.lists(st.integers(0, 3) | st.sampled_from([65_536, MAX_ID]), max_size=30), max_size=6)
 
@@ -34,7 +35,10 @@ def test_batch_rule_is_the_plain_rule(docs, width):
     got = zip(
         d.tolist(),
         (at - batch.offsets[d]).tolist(),
-        map(tuple, windows_at(batch.ids, at, width).tolist()),
+        [
+            tuple(int(k) >> 20 * (width - 1 - i) & MAX_ID for i in range(width))
+            for k in window_keys(batch.ids, at, width)
+        ],
         again.tolist(),
         strict=True,
     )
@@ -72,3 +76,14 @@ def test_batch_refuses_ids_that_do_not_fit():
         TokenBatch(np.array([MAX_ID + 1], dtype=np.uint32), np.array([0, 1]))
     with pytest.raises(TypeError, match="not uint32"):
         TokenBatch(np.array([-1]), np.array([0, 1]))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=60), st.booleans(), st.booleans())
+def test_first_occurrences_is_exact_even_if_every_hash_collides(rows, two, collide):
+    low = np.array([a for a, _ in rows], dtype=np.uint64)
+    high = np.array([b for _, b in rows], dtype=np.uint32) if two else None
+    keys = rows if two else [a for a, _ in rows]
+    with pytest.MonkeyPatch.context() as patch:
+        if collide:
+            patch.setattr(windows, "_MULTIPLIERS", (np.uint64(0),) * 2)
+        assert first_occurrences(low, high).tolist() == [key not in keys[:i] for i, key in enumerate(keys)]
