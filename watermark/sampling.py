@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +24,9 @@ from numpy.typing import NDArray
 from watermark.channels import CHANNELS, LEAF, select
 from watermark.errors import Error
 from watermark.keys import EpochKey
-from watermark.prf import Prf, Words, gumbel_noise, pack_blocks
-from watermark.schemes import Logits
-from watermark.windows import Tracker
+from watermark.prf import Prf, Words, pack_constant
+from watermark.schemes import Logits, gumbel_max
+from watermark.windows import Ids, Tracker
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,9 @@ class Sampler:
         if logits.ndim != 2 or len(responses) != len(logits):
             raise ValueError(f"{len(responses)} responses do not go with logits of shape {logits.shape}")
         drawn = []
-        for row, fate in enumerate(self.fates(responses)):
-            candidates = _candidates(logits[row], responses[row].request.id)
-            values = logits[row][candidates].astype(np.float64)
-            drawn.append((int(candidates[self._draw(responses[row], fate, candidates, values)]), fate))
+        for response, fate, row in zip(responses, self.fates(responses), logits, strict=True):
+            candidates, values = _candidates(row, response.request.id)
+            drawn.append((int(candidates[self._draw(response, fate, candidates, values)]), fate))
         return drawn
 
     def draw(self, responses: Sequence[Response], logits: Logits) -> NDArray[np.int64]:
@@ -139,14 +139,19 @@ class Sampler:
             response.take(token, fate)
         return np.array([token for token, _ in drawn], dtype=np.int64)
 
-    def _draw(self, response: Response, fate: str, candidates: NDArray[np.uint32], logits: NDArray[np.float64]) -> int:
+    def _draw(self, response: Response, fate: str, candidates: Ids, logits: Logits) -> int:
+        def leaf(part: slice) -> Words:
+            return response.leaf.words(pack_constant((len(response.tracker.tokens),), candidates[part]))
+
         if fate in ("first_h", "repeated", CHANNELS[LEAF]):
-            return int(np.argmax(logits + gumbel_noise(_leaf_words(response, candidates)[:, 0])))
-        scheme = self.epoch.deployment.scheme
-        window = np.array([response.tracker.window()], dtype=np.uint32).repeat(len(candidates), axis=0)
-        words = self._prf(*response.slot(fate)).words(pack_blocks(window, candidates))
-        leaf = _leaf_words(response, candidates) if scheme.needs_leaf else words
-        return scheme.draw(logits, words, leaf)
+            return gumbel_max(logits, leaf)
+        prf, window = self._prf(*response.slot(fate)), response.tracker.window()
+        assert window is not None
+
+        def words(part: slice) -> Words:
+            return prf.words(pack_constant(window, candidates[part]))
+
+        return self.epoch.deployment.scheme.draw(logits, words, leaf)
 
     def _prf(self, channel: str, slot: str) -> Prf:
         if (channel, slot) not in self._prfs:
@@ -154,16 +159,21 @@ class Sampler:
         return self._prfs[channel, slot]
 
 
-def _leaf_words(response: Response, candidates: NDArray[np.uint32]) -> Words:
-    position = np.full((len(candidates), 1), len(response.tracker.tokens), dtype=np.uint32)
-    return response.leaf.words(pack_blocks(position, candidates))
+@lru_cache(maxsize=8)
+def _all_ids(vocabulary: int) -> Ids:
+    return np.arange(vocabulary, dtype=np.uint32)
 
 
-def _candidates(row: Logits, request: str) -> NDArray[np.uint32]:
-    candidates = np.flatnonzero(row != -np.inf).astype(np.uint32)
-    if not candidates.size or not np.isfinite(row[candidates]).all():
+def _candidates(row: Logits, request: str) -> tuple[Ids, Logits]:
+    """Ids that temperature and truncation left, and their logits."""
+    highest = row.max(initial=-np.inf)  # NaN if there is one
+    if not np.isfinite(highest):
         raise Error(
-            f"the logits of request {request[:60]!r} hold {'NaN or +inf' if candidates.size else 'no candidate'}",
+            f"the logits of request {request[:60]!r} hold {'no candidate' if highest == -np.inf else 'NaN or +inf'}",
             hint="the model or an earlier logits processor failed: nothing was drawn",
         )
-    return candidates
+    kept = row > -np.inf
+    if kept.all():
+        return _all_ids(len(row)), row
+    candidates = np.flatnonzero(kept).astype(np.uint32)
+    return candidates, row[candidates]

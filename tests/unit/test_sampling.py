@@ -3,7 +3,7 @@ import pytest
 
 from tests.conftest import make_epoch
 from watermark.errors import Error
-from watermark.prf import Prf, gumbel_noise, pack_blocks
+from watermark.prf import Prf, gumbel_noise, pack_blocks, pack_constant
 from watermark.sampling import Request, Sampler
 
 
@@ -108,3 +108,21 @@ def test_a_channel_with_a_share_needs_its_slot():
 def test_logits_of_any_float_type(dtype):
     sampler = Sampler(make_epoch())
     assert sampler.draw([sampler.start(Request("a"))], np.zeros((1, 5), dtype=dtype))[0] in range(5)
+
+
+@pytest.mark.parametrize("window", [(1,), (1, 2), (3, 2, 1), (1_048_575, 0)])
+def test_blocks_of_one_window_are_the_general_blocks(window):
+    tokens = np.array([0, 7, 65_536, 1_048_575], dtype=np.uint32)
+    assert (pack_constant(window, tokens) == pack_blocks(np.array([window] * 4, dtype=np.uint32), tokens)).all()
+
+
+@pytest.mark.parametrize("scheme", ["gumbel", "tournament", "greenlist"])
+def test_chunks_of_candidates_do_not_change_the_draw(scheme, monkeypatch):
+    def token():
+        sampler = Sampler(make_epoch(scheme=scheme))
+        response = sampler.start(Request("a"))
+        return [int(sampler.draw([response], logits_for(step, vocabulary=1000))[0]) for step in range(30)]
+
+    whole = token()
+    monkeypatch.setattr("watermark.schemes.CHUNK_CANDIDATES", 37)
+    assert token() == whole

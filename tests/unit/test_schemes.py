@@ -100,6 +100,6 @@ def test_marked_draws_score_high(spec):
     drawn = []
     for label in range(300):
         w, leaf = words(50, label), words(50, 10_000 + label)
-        drawn.append(scheme.score(w[[scheme.draw(logits, w, leaf)]])[0] / scheme.law.unit)
+        drawn.append(scheme.score(w[[scheme.draw(logits, w.__getitem__, leaf.__getitem__)]])[0] / scheme.law.unit)
     # A detector with an inverted sign or another bit would sit at or below the null mean.
     assert np.mean(drawn) > scheme.law.mean + 5 * (scheme.law.variance / 300) ** 0.5

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from watermark.errors import KeyFileError
-from watermark.prf import Words
+from watermark.prf import Words, gumbel_noise
 from watermark.schemes.laws import Law
 
 Logits = NDArray[np.float32] | NDArray[np.float64]
+WordsOf = Callable[[slice], Words]
+
+# Candidates handled at once: all temporaries stay in the second-level cache and are allocated without page faults.
+CHUNK_CANDIDATES: Final = 1 << 13
 
 
 class Scheme(ABC):
@@ -27,7 +32,6 @@ class Scheme(ABC):
     Attributes:
         name: first part of the spec string.
         distortion_free: whether the token's law over a random key is the model's own.
-        needs_leaf: whether `draw` reads the leaf words.
         full_excess: mean excess score per distinct pair of wholly marked text, in the law's natural units, as
             `python -m benchmarks.effect` measured it on SmolLM2-135M-Instruct at temperature 1.
             Only "the smallest share that would have been found" uses it, never a p-value.
@@ -35,7 +39,6 @@ class Scheme(ABC):
 
     name: ClassVar[str]
     distortion_free: ClassVar[bool]
-    needs_leaf: ClassVar[bool]
     full_excess: ClassVar[float]
 
     @classmethod
@@ -54,14 +57,13 @@ class Scheme(ABC):
         """Null law of one score."""
 
     @abstractmethod
-    def draw(self, logits: Logits, words: Words, leaf: Words) -> int:
+    def draw(self, logits: Logits, words: WordsOf, leaf: WordsOf) -> int:
         """Draw one token.
 
         Args:
             logits: (c,) finite, of the candidates that survived temperature and truncation.
-            words: (c, 2) uint64 PRF words of (window, candidate) under the channel's value key.
-            leaf: (c, 2) uint64 words of (position, candidate) under the response's leaf key; whatever, unless
-                `needs_leaf`.
+            words: PRF words of (window, candidate) under the channel's value key, for a slice of the candidates.
+            leaf: words of (position, candidate) under the response's leaf key, for a slice of the candidates.
 
         Returns:
             The index of the candidate drawn.
@@ -70,6 +72,28 @@ class Scheme(ABC):
     @abstractmethod
     def score(self, words: Words) -> NDArray[np.int64]:
         """Integer scores of PRF words: (n, 2) uint64 -> (n,) int64, each below 2^31."""
+
+
+def chunks(count: int) -> Iterator[slice]:
+    """Slices that cover `count` candidates in order."""
+    for start in range(0, count, CHUNK_CANDIDATES):
+        yield slice(start, min(start + CHUNK_CANDIDATES, count))
+
+
+def argmax(count: int, values: Callable[[slice], NDArray[np.float64]]) -> int:
+    """The index of the largest of `count` values, the first of equals; `values` computes those of a slice."""
+    best, index = -np.inf, 0
+    for part in chunks(count):
+        found = values(part)
+        place = int(found.argmax())
+        if found[place] > best:
+            best, index = float(found[place]), part.start + place
+    return index
+
+
+def gumbel_max(logits: Logits, words: WordsOf) -> int:
+    """argmax_v logits(v) - ln(-ln u(v)): one draw from softmax(logits) if the words are random."""
+    return argmax(len(logits), lambda part: gumbel_noise(words(part)[:, 0]) + logits[part])
 
 
 def available() -> list[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from watermark.errors import KeyFileError
 from watermark.prf import Words, gumbel_noise
-from watermark.schemes import Logits, Scheme, decimal, refuse_rest, take_millionths
+from watermark.schemes import Logits, Scheme, WordsOf, argmax, decimal, refuse_rest, take_millionths
 from watermark.schemes.laws import BernoulliLaw
 
 
@@ -34,7 +34,6 @@ class GreenList(Scheme):
 
     name: ClassVar[str] = "greenlist"
     distortion_free: ClassVar[bool] = False
-    needs_leaf: ClassVar[bool] = True
     full_excess: ClassVar[float] = 0.3
 
     @classmethod
@@ -60,10 +59,12 @@ class GreenList(Scheme):
         """A green token with probability gamma, from above."""
         return BernoulliLaw(p=self.gamma / 1_000_000)
 
-    def draw(self, logits: Logits, words: Words, leaf: Words) -> int:
+    def draw(self, logits: Logits, words: WordsOf, leaf: WordsOf) -> int:
         """Tilt, then draw with leaf randomness."""
         gain = self.delta / 1_000_000
-        return int(np.argmax(logits + gain * self._green(words) + gumbel_noise(leaf[:, 0])))
+        return argmax(
+            len(logits), lambda part: gumbel_noise(leaf(part)[:, 0]) + logits[part] + gain * self._green(words(part))
+        )
 
     def score(self, words: Words) -> NDArray[np.int64]:
         """One for green."""

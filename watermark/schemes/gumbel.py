@@ -17,8 +17,8 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.prf import Words, gumbel_noise
-from watermark.schemes import Logits, Scheme, refuse_rest
+from watermark.prf import Words
+from watermark.schemes import Logits, Scheme, WordsOf, gumbel_max, refuse_rest
 from watermark.schemes.laws import ExponentialLaw
 
 TABLE_BITS: Final = 16
@@ -44,7 +44,6 @@ class Gumbel(Scheme):
 
     name: ClassVar[str] = "gumbel"
     distortion_free: ClassVar[bool] = True
-    needs_leaf: ClassVar[bool] = False
     full_excess: ClassVar[float] = 0.9
 
     @classmethod
@@ -63,9 +62,9 @@ class Gumbel(Scheme):
         """Exp(1) in nats, from above."""
         return ExponentialLaw(unit=UNIT)
 
-    def draw(self, logits: Logits, words: Words, leaf: Words) -> int:
-        """Keyed Gumbel-max; the leaf words are not needed."""
-        return int(np.argmax(logits + gumbel_noise(words[:, 0])))
+    def draw(self, logits: Logits, words: WordsOf, leaf: WordsOf) -> int:
+        """Keyed Gumbel-max; no leaf randomness."""
+        return gumbel_max(logits, words)
 
     def score(self, words: Words) -> NDArray[np.int64]:
         """Table look-up of the top 16 bits."""

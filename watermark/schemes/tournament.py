@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watermark.errors import KeyFileError
-from watermark.prf import Words, gumbel_noise
-from watermark.schemes import Logits, Scheme, refuse_rest
+from watermark.prf import Words
+from watermark.schemes import Logits, Scheme, WordsOf, chunks, gumbel_max, refuse_rest
 from watermark.schemes.laws import WeightedBitsLaw
 
 MAX_LAYERS: Final = 128
@@ -36,7 +36,6 @@ class Tournament(Scheme):
 
     name: ClassVar[str] = "tournament"
     distortion_free: ClassVar[bool] = True
-    needs_leaf: ClassVar[bool] = True
     full_excess: ClassVar[float] = 0.06
 
     @classmethod
@@ -64,15 +63,20 @@ class Tournament(Scheme):
         """A weighted sum of fair bits, exactly."""
         return WeightedBitsLaw(self.weights)
 
-    def draw(self, logits: Logits, words: Words, leaf: Words) -> int:
+    def draw(self, logits: Logits, words: WordsOf, leaf: WordsOf) -> int:
         """Tilt layer by layer, then draw with leaf randomness."""
-        p = np.exp(logits - logits.max(), dtype=np.float64)
+        p = np.exp(logits.astype(np.float64) - logits.max())
         p /= p.sum()
+        keyed = [(p[part], words(part)) for part in chunks(len(p))]
         for layer in range(self.layers):
-            g = _bit(words, layer).astype(np.float64)
-            p *= 1.0 + g - (p * g).sum()  # a sum, not a BLAS call: its threads would fight the engine's
+            bits = [_bit(w, layer) for _, w in keyed]
+            # Sums, not a BLAS call: its threads would fight the engine's.
+            green = sum(float((q * g).sum()) for (q, _), g in zip(keyed, bits, strict=True))
+            for (q, _), g in zip(keyed, bits, strict=True):
+                q *= g + (1.0 - green)
         with np.errstate(divide="ignore"):
-            return int(np.argmax(np.log(np.maximum(p, 0.0)) + gumbel_noise(leaf[:, 0])))
+            np.log(np.maximum(p, 0.0, out=p), out=p)  # rounding may leave a zero slightly below
+        return gumbel_max(p, leaf)
 
     def score(self, words: Words) -> NDArray[np.int64]:
         """Weighted sum of bits."""
@@ -86,8 +90,9 @@ class Tournament(Scheme):
         return total
 
 
-def _bit(words: Words, layer: int) -> NDArray[np.uint64]:
-    return (words[:, layer // 64] >> np.uint64(layer % 64)) & np.uint64(1)
+def _bit(words: Words, layer: int) -> NDArray[np.float64]:
+    bit: NDArray[np.uint64] = (words[:, layer // 64] >> np.uint64(layer % 64)) & np.uint64(1)
+    return bit.astype(np.float64)
 
 
 SCHEME = Tournament
