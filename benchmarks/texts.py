@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pydoc_data.topics import topics
 
 import numpy as np
@@ -15,6 +16,7 @@ HIGH_IDS = 70_000  # added to every id, so that all lie above 65,536
 KINDS = ("prose", "phrase", "identical", "high ids")
 
 
+@cache
 def prose_ids(vocabulary: int = 4096) -> Ids:
     """The Python language reference as ids of a BPE trained on it: about 150,000."""
     texts = [topics[name] for name in sorted(topics)]
