@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 OUT    ?= demo-output
 MODEL  ?= smollm2
 
-.PHONY: demo test test-slow check format docs bench clean
+.PHONY: demo test test-slow check format docs calibration throughput effect clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m demo --model $(MODEL) --out $(OUT)
@@ -29,8 +29,15 @@ format: $(VENV)/.ready
 docs: $(VENV)/.ready
 	$(BIN)/python -m docs.generate
 
-bench: $(VENV)/.ready
+# The full null calibration: 10^6 keys for each of 54 configurations, about an hour on two cores, resumable.
+calibration: $(VENV)/.ready
+	$(BIN)/python -m benchmarks.calibration
+
+throughput: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.throughput
+
+effect: $(VENV)/.ready
+	$(BIN)/python -m benchmarks.effect
 
 $(VENV)/.ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)

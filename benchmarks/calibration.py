@@ -2,8 +2,8 @@
 
     python -m benchmarks.calibration [--trials 1000000] [--jobs 2] [-o benchmarks/results/calibration.json]
 
-Null: the text does not depend on the key. Each trial draws a new epoch key, derives the channel's value key through
-the key tree, scores one corpus, and takes the shipped p-value. The share of p-values at or below 10^-k must lie in
+Null: the text does not depend on the key. Each trial draws a new value key and a new selector key, scores one corpus,
+and takes the shipped p-value. The share of p-values at or below 10^-k must lie in
 the two-sided 99.99 % binomial band around 10^-k, or below it. Finished configurations are kept and not run again.
 """
 
@@ -29,7 +29,7 @@ from verify.hypotheses.closed import log10_p
 from verify.scoring import score
 from watermark import __version__
 from watermark.deployment import Deployment
-from watermark.keys import MasterKey
+from watermark.keys import AES_BYTES, ValueKey
 from watermark.secret import Secret
 
 LEVELS = (1, 2, 3, 4, 5)
@@ -66,11 +66,12 @@ def p_values(c: Configuration, trials: int, seed: int) -> NDArray[np.float64]:
     """(trials,) log10 p under the null, one new key each."""
     deployment = Deployment.parse(scheme=c.scheme, width=c.width, shares=SHARES)
     texts = corpora(c.kind, c.width, length=256, count=64)
+    path = f"epoch/null/{c.channel}" + ("" if c.channel == "fleet" else "/1")
     generator = np.random.default_rng(seed)
     n, totals = np.empty(trials, dtype=np.int64), np.empty(trials, dtype=np.int64)
     for trial in range(trials):
-        epoch = MasterKey(Secret(generator.bytes(32))).epoch("null", deployment=deployment)
-        s = score(texts[trial % len(texts)], epoch.value_key(c.channel, "" if c.channel == "fleet" else "1"))
+        value, selector = (Secret(generator.bytes(AES_BYTES)) for _ in range(2))
+        s = score(texts[trial % len(texts)], ValueKey(value, selector, path, deployment))
         n[trial], totals[trial] = s.n, s.total
     out = np.zeros(trials)
     for size in np.unique(n[n > 0]):

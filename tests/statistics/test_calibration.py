@@ -4,11 +4,14 @@ The full run (10^6 keys per configuration) is `python -m benchmarks.calibration`
 Each check fails with probability below 10^-6 if the code is right; seeds are fixed.
 """
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.special import bdtrc
 
-from benchmarks.calibration import Configuration, configurations, p_values
+from benchmarks.calibration import Configuration, band, configurations, p_values
 from benchmarks.texts import corpora, prose_ids
 from tests.conftest import make_epoch
 from verify.distinct import Pairs
@@ -102,3 +105,19 @@ def sum_of_hits(pairs, key):
     generator = np.random.Generator(np.random.PCG64(1))
     decoys = [Secret(generator.bytes(16)) for _ in range(200)]
     return sum(score(pairs, ValueKey(d, key.selector, key.path, key.deployment)).total for d in decoys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("c", list(configurations()), ids=lambda c: c.name)
+def test_p_values_are_valid_over_many_keys(c):
+    assert violations(p_values(c, 100_000, seed=12), (0.1, 0.01, 1e-3, 1e-4, 1e-5)) == []
+
+
+def test_saved_full_run_covers_every_configuration_and_holds():
+    runs = json.loads(Path("benchmarks/results/calibration.json").read_text())["runs"]
+    assert set(runs) == {c.name for c in configurations()}
+    for run in runs.values():
+        assert run["trials"] >= 1_000_000
+        for level, found in run["levels"].items():
+            assert found["band"] == list(band(run["trials"], int(level)))
+            assert found["count"] <= found["band"][1], run

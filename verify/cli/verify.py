@@ -124,11 +124,11 @@ def _text(f: Finding) -> str:
     if f.decoys:
         rows.append(("rank among decoys", f"{f.decoys.rank:,} of {f.decoys.n + 1:,}"))
     if f.smallest_share <= 1:
-        rows.append(("smallest share found", f"{f.smallest_share:.2%} marked (at alpha {f.alpha:g}, 95 % of the time)"))
+        rows.append(("could have found", f"{f.smallest_share:.2%} of the text marked"))
     width = max(len(name) for name, _ in rows) + 2
 
     table = "\n".join(f"{name:<{width}}{value}" for name, value in rows)
-    return f"{table}\n\n{textwrap.fill(f.sentence, 78)}"
+    return f"{textwrap.fill(f.sentence, 78)}\n\n{table}"
 
 
 def _signed(value: float) -> str:

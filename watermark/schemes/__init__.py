@@ -33,7 +33,7 @@ class Scheme(ABC):
         name: first part of the spec string.
         distortion_free: whether the token's law over a random key is the model's own.
         full_excess: mean excess score per distinct pair of wholly marked text, in the law's natural units, as
-            `python -m benchmarks.effect` measured it on SmolLM2-135M-Instruct at temperature 1.
+            `python -m benchmarks.effect` measured it on SmolLM2-135M-Instruct at temperature 0.7 (more at 1).
             Only "the smallest share that would have been found" uses it, never a p-value.
     """
 

@@ -34,7 +34,7 @@ class GreenList(Scheme):
 
     name: ClassVar[str] = "greenlist"
     distortion_free: ClassVar[bool] = False
-    full_excess: ClassVar[float] = 0.3
+    full_excess: ClassVar[float] = 0.19
 
     @classmethod
     def from_params(cls, params: dict[str, str]) -> GreenList:

@@ -44,7 +44,7 @@ class Gumbel(Scheme):
 
     name: ClassVar[str] = "gumbel"
     distortion_free: ClassVar[bool] = True
-    full_excess: ClassVar[float] = 0.9
+    full_excess: ClassVar[float] = 0.91
 
     @classmethod
     def from_params(cls, params: dict[str, str]) -> Gumbel:

@@ -36,7 +36,7 @@ class Tournament(Scheme):
 
     name: ClassVar[str] = "tournament"
     distortion_free: ClassVar[bool] = True
-    full_excess: ClassVar[float] = 0.06
+    full_excess: ClassVar[float] = 0.067
 
     @classmethod
     def from_params(cls, params: dict[str, str]) -> Tournament:
