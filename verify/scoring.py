@@ -31,6 +31,7 @@ class Summary:
 
     Attributes:
         n_documents: responses, empty ones included.
+        n_empty: responses without a token.
         n_seen: tokens.
         n_first_h: tokens dropped as `first_h`.
         n_repeated_window: tokens dropped as `repeated_window`.
@@ -39,6 +40,7 @@ class Summary:
     """
 
     n_documents: int
+    n_empty: int
     n_seen: int
     n_first_h: int
     n_repeated_window: int
@@ -62,12 +64,12 @@ class Summary:
 
 def merge(summaries: Iterable[Summary], width: int) -> Summary:
     """Merge any number of Summaries of one width; of none, the empty Summary."""
-    builder, totals = DistinctBuilder(width), np.zeros(5, dtype=np.int64)
+    builder, totals = DistinctBuilder(width), np.zeros(6, dtype=np.int64)
     for s in summaries:
-        totals += (s.n_documents, s.n_seen, s.n_first_h, s.n_repeated_window, s.n_copied_from_prompt)
+        totals += (s.n_documents, s.n_empty, s.n_seen, s.n_first_h, s.n_repeated_window, s.n_copied_from_prompt)
         builder.add(s.pairs)
-    documents, seen, first_h, repeated_window, copied = totals.tolist()
-    return Summary(documents, seen, first_h, repeated_window, copied, pairs=builder.result())
+    documents, empty, seen, first_h, repeated_window, copied = totals.tolist()
+    return Summary(documents, empty, seen, first_h, repeated_window, copied, pairs=builder.result())
 
 
 def summarize(
@@ -95,7 +97,8 @@ def summarize(
         copied = _copied(pairs, batch.document_of()[at], prompts)
         n_copied = int(np.count_nonzero(copied))
         pairs = pairs[~copied]
-    return Summary(len(batch.offsets) - 1, batch.ids.size, n_first_h, n_repeated, n_copied, distinct(pairs))
+    n_empty = int(np.count_nonzero(np.diff(batch.offsets) == 0))
+    return Summary(len(batch.offsets) - 1, n_empty, batch.ids.size, n_first_h, n_repeated, n_copied, distinct(pairs))
 
 
 def _copied(pairs: Pairs, document: NDArray[np.uint32], prompts: TokenBatch) -> NDArray[np.bool_]:

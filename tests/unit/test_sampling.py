@@ -3,7 +3,7 @@ import pytest
 
 from tests.conftest import make_epoch
 from watermark.errors import Error
-from watermark.prf import Prf, gumbel_noise, pack_blocks, pack_constant
+from watermark.prf import Prf, pack_blocks, pack_constant
 from watermark.sampling import Request, Sampler
 
 
@@ -45,10 +45,28 @@ def test_a_row_does_not_depend_on_its_batch():
         assert run(Sampler(epoch), request, 40).tracker.tokens == response.tracker.tokens
 
 
+def gumbel(r0):
+    return -np.log(-np.log(((r0 >> np.uint64(12)).astype(float) + 0.5) / 2**52))
+
+
+def keyed_values(scheme, logits, words, leaf):
+    """The keyed draws of docs/spec/marking.md, section 2: the candidate with the largest of these."""
+    if scheme == "gumbel":
+        return logits + gumbel(words[:, 0])
+    if scheme == "greenlist":
+        return logits + 2.0 * (words[:, 0] < np.uint64(2**62)) + gumbel(leaf[:, 0])
+    p = np.exp(logits) / np.exp(logits).sum()
+    for layer in range(30):
+        g = np.array([(int(r0) | int(r1) << 64) >> layer & 1 for r0, r1 in words])
+        p = p * (1 + g - (p * g).sum())
+    return np.log(p) + gumbel(leaf[:, 0])
+
+
+@pytest.mark.parametrize("scheme", ["gumbel", "tournament", "greenlist"])
 @pytest.mark.parametrize("width", [1, 2, 3])
-def test_every_token_is_drawn_as_the_rules_say(width):
+def test_every_token_is_drawn_as_the_rules_say(width, scheme):
     """The rules of docs/spec/marking.md written out a second time, token by token."""
-    epoch = make_epoch(width=width, shares="fleet=0.5,account=0.3,leaf=0.2")
+    epoch = make_epoch(scheme=scheme, width=width, shares="fleet=0.5,account=0.3,leaf=0.2")
     response = run(Sampler(epoch), Request("a", account="7"), 80)
     selector, leaf = epoch.selector_prf(), epoch.leaf_prf("a")
     prfs = {"fleet": Prf(epoch.value_key("fleet").value), "account": Prf(epoch.value_key("account", "7").value)}
@@ -61,19 +79,20 @@ def test_every_token_is_drawn_as_the_rules_say(width):
             block = pack_blocks(np.array([window], dtype=np.uint32), None)
             x = (int(selector.words(block)[0, 0]) & 0xFFFFFFFF) / 2**32
             fate = "fleet" if x < 0.5 else "account" if x < 0.8 else "leaf"
+        own = leaf.words(pack_blocks(np.full((12, 1), step, dtype=np.uint32), candidates))
+        values = logits + gumbel(own[:, 0])
         if fate in prfs:
-            blocks = pack_blocks(np.array([window] * 12, dtype=np.uint32), candidates)
-            noise = gumbel_noise(prfs[fate].words(blocks)[:, 0])
-        else:
-            blocks = pack_blocks(np.full((12, 1), step, dtype=np.uint32), candidates)
-            noise = gumbel_noise(leaf.words(blocks)[:, 0])
+            words = prfs[fate].words(pack_blocks(np.array([window] * 12, dtype=np.uint32), candidates))
+            with np.errstate(divide="ignore"):
+                values = keyed_values(scheme, logits, words, own)
         if len(tokens) >= width:
             used.add(window)
-        tokens.append(int(np.argmax(logits + noise)))
+        tokens.append(int(np.argmax(values)))
         fates.append(fate)
     assert response.tracker.tokens == tokens
     assert response.counts == {fate: fates.count(fate) for fate in set(fates)}
-    assert set(fates) == {"first_h", "repeated", "fleet", "account", "leaf"} - ({"repeated"} if width == 3 else set())
+    assert {"first_h", "fleet", "account", "leaf"} <= set(fates)
+    assert "repeated" in fates or width == 3
 
 
 def test_removed_tokens_are_never_drawn_and_do_not_change_the_others():

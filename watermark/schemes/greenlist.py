@@ -9,6 +9,7 @@ Score: 1 for a green token, Binomial(n, gamma) under H0. The threshold is rounde
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import nextafter
 from typing import ClassVar
 
 import numpy as np
@@ -56,8 +57,8 @@ class GreenList(Scheme):
 
     @property
     def law(self) -> BernoulliLaw:
-        """A green token with probability gamma, from above."""
-        return BernoulliLaw(p=self.gamma / 1_000_000)
+        """A green token with probability gamma, from above: also the nearest double could lie below."""
+        return BernoulliLaw(p=nextafter(self.gamma / 1_000_000, 1.0))
 
     def draw(self, logits: Logits, words: WordsOf, leaf: WordsOf) -> int:
         """Tilt, then draw with leaf randomness."""
