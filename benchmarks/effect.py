@@ -62,7 +62,7 @@ def main() -> None:
             )
             documents = [np.array(a.token_ids, dtype=np.uint32) for a in answers]
         summary, key = summarize(TokenBatch.from_documents(documents), 2), epoch.value_key("fleet")
-        f = finding.find(summary, key, score(summary.pairs, key), alpha=1e-6, decoys=None, tokenizer=None)
+        f = finding.find(summary, key, score(summary.pairs, key), alpha=1e-6, decoys=None, tokenizer=None, options={})
         deviation = deployment.scheme.law.variance**0.5
         records["runs"].append(
             {

@@ -26,7 +26,8 @@ EXIT_CODES = """| exit | meaning |
 | 2 | usage, configuration, input or output |
 | 3 | refused: valid input that cannot be used (too few scorable tokens, another tokenizer) |
 | 70 | internal error |
-| 130 | interrupted |"""
+| 130 | interrupted |
+| 141 | whoever read the output closed it |"""
 
 
 def helps(command: click.Command, name: str, parent: click.Context | None) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,13 @@ MIN_SCORED: Final = 32
 INTERVAL_LEVEL: Final = 0.95
 POWER: Final = 0.95
 
+ASSUMPTIONS: Final = (
+    "the text was chosen without looking at the key or at scores under it",
+    "this is the one test of this key on this text; for several keys or texts, correct for all that were looked at",
+    "AES-128 is a pseudorandom function: for q scored blocks the true probability is at most the stated one plus "
+    "q^2 / 2^129 plus the advantage of telling AES from a random permutation",
+)
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -28,6 +35,7 @@ class Finding:
 
     Attributes:
         n_documents: responses read.
+        n_empty: responses without a token, such as failed requests.
         n_seen: tokens read.
         n_dropped: tokens not scored, by reason; with `n_scored` they add up to `n_seen`.
         n_scored: distinct pairs scored.
@@ -40,11 +48,13 @@ class Finding:
         smallest_share: smallest marked share of such a corpus found with probability 0.95 at `alpha`, normal
             approximation at the scheme's `full_excess`; above 1 if not even wholly marked text would have been.
         scheme, width, key_id, channel, key_path, prf: what was tested.
-        tokenizer: digest of the tokenizer, if the corpus was text.
+        tokenizer: digest of the tokenizer, if one was given.
+        options: every choice that can move the number: how the input was read, what was dropped, input digests.
         version: of radiolabel.
     """
 
     n_documents: int
+    n_empty: int
     n_seen: int
     n_dropped: dict[str, int]
     n_scored: int
@@ -62,6 +72,7 @@ class Finding:
     key_path: str
     prf: str
     tokenizer: str | None
+    options: dict[str, Any]
     version: str
 
     @property
@@ -74,17 +85,18 @@ class Finding:
         """What this means, in words: a statement about the text, never about guilt."""
         if self.found:
             return (
-                f"The mark of key {self.key_path} was found: text that does not depend on this key would score "
-                f"this high with probability at most 10^{_upper(self.log10_p)}."
+                f"The mark of key {self.key_path} was found. Text that does not depend on this key would score this "
+                f"high with probability at most 10^{_upper(self.log10_p)} (threshold {self.alpha:g})."
             )
         limit = (
-            f"would have been found (95 % of the time) had it made up {self.smallest_share:.2g} or more of this text"
+            f"A full-strength mark in {percent(self.smallest_share)} or more of this text would have been found 95 % "
+            "of the time."
             if self.smallest_share <= 1
-            else "could not have been found in so little text even if all of it were marked"
+            else "In so little text not even a full-strength mark could have been found."
         )
         return (
             f"The mark of key {self.key_path} was not found (p = {_p_value(self.log10_p)}, threshold "
-            f"{self.alpha:g}). A full-strength mark {limit}. Not found does not mean not there."
+            f"{self.alpha:g}). {limit} Not found does not mean not there."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,11 +109,18 @@ class Finding:
             "log10_p": self.decoys.log10_p,
             "seed": self.decoys.seed,
         }
-        return record | {"found": self.found, "sentence": self.sentence}
+        return record | {"found": self.found, "sentence": self.sentence, "assumptions": list(ASSUMPTIONS)}
 
 
 def find(
-    summary: Summary, key: ValueKey, score: Score, *, alpha: float, decoys: DecoyRank | None, tokenizer: str | None
+    summary: Summary,
+    key: ValueKey,
+    score: Score,
+    *,
+    alpha: float,
+    decoys: DecoyRank | None,
+    tokenizer: str | None,
+    options: dict[str, Any],
 ) -> Finding:
     """Turn a key's score on a corpus into a Finding.
 
@@ -123,6 +142,7 @@ def find(
     reach = float(ndtri(POWER) - ndtri(alpha)) * sqrt(law.variance / n)
     return Finding(
         n_documents=summary.n_documents,
+        n_empty=summary.n_empty,
         n_seen=summary.n_seen,
         n_dropped={
             "first_h": summary.n_first_h,
@@ -146,8 +166,14 @@ def find(
         key_path=key.path,
         prf=PRF_ID,
         tokenizer=tokenizer,
+        options=options,
         version=__version__,
     )
+
+
+def percent(share: float) -> str:
+    """A share with two digits, in percent."""
+    return f"{100 * share:.2g} %"
 
 
 def _upper(log10_p: float) -> str:

@@ -32,14 +32,16 @@ class Shares:
     def __post_init__(self) -> None:
         whole_numbers = all(isinstance(x, int) and not isinstance(x, bool) and x >= 0 for x in self.ppm)
         if len(self.ppm) != len(CHANNELS) or not whole_numbers or sum(self.ppm) != WHOLE:
-            raise KeyFileError(f"channel shares {self.ppm!r} are not four parts per million that add up to {WHOLE}")
+            raise KeyFileError(
+                f"channel shares {str(self.ppm)[:80]} are not four parts per million that add up to {WHOLE}"
+            )
 
     @classmethod
     def from_mapping(cls, ppm: dict[str, int]) -> Shares:
         """Shares from channel name to parts per million; a channel left out has none."""
         unknown = sorted(set(ppm) - set(CHANNELS))
         if unknown:
-            raise KeyFileError(f"unknown channel {unknown[0]!r}", hint=f"channels are {', '.join(CHANNELS)}")
+            raise KeyFileError(f"unknown channel {unknown[0][:60]!r}", hint=f"channels are {', '.join(CHANNELS)}")
         fleet, cohort, account, leaf = (ppm.get(name, 0) for name in CHANNELS)
         return cls((fleet, cohort, account, leaf))
 
@@ -55,10 +57,12 @@ class Shares:
                     raise ValueError
             except ValueError:
                 raise KeyFileError(
-                    f"channel shares {text!r} are not of the form fleet=0.75,leaf=0.25",
+                    f"channel shares {text[:60]!r} are not of the form fleet=0.75,leaf=0.25",
                     hint="each channel once, each share between 0 and 1 in whole millionths, the sum 1",
                 ) from None
             ppm[name] = round(share)
+        if sum(ppm.values()) != WHOLE:
+            raise KeyFileError(f"channel shares {text[:60]!r} add up to {sum(ppm.values()) / WHOLE:g}, expected 1")
         return cls.from_mapping(ppm)
 
     def mapping(self) -> dict[str, int]:

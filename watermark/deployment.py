@@ -27,7 +27,7 @@ class Deployment:
 
     def __post_init__(self) -> None:
         if isinstance(self.width, bool) or not isinstance(self.width, int) or not 1 <= self.width <= MAX_WIDTH:
-            raise KeyFileError(f"width {self.width!r} is not a whole number in 1..{MAX_WIDTH}")
+            raise KeyFileError(f"width {str(self.width)[:20]} is not a whole number in 1..{MAX_WIDTH}")
 
     @classmethod
     def parse(cls, *, scheme: str = SCHEME, width: int = WIDTH, shares: str = SHARES) -> Deployment:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import stat
 from pathlib import Path
 from typing import Any, Final
@@ -38,22 +40,26 @@ def write_key(key: AnyKey, path: str | Path) -> None:
         record |= {"value_key": key.value.reveal().hex(), "selector_key": key.selector.reveal().hex()}
     else:
         record["secret"] = key.secret.reveal().hex()
-    created = False
+    _refuse_dash(path)
+    created = done = False
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         created = True
+        os.fchmod(descriptor, 0o600)  # whatever the umask
         with os.fdopen(descriptor, "wb") as file:
             file.write(json.dumps(record, indent=1).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        done = True
     except FileExistsError:
         raise KeyFileError(
             f"{path} exists, and a key file is never overwritten", hint="choose another name, or move it away first"
         ) from None
     except OSError as error:
-        if created:
-            Path(path).unlink(missing_ok=True)
         raise KeyFileError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        if created and not done:  # also when interrupted
+            Path(path).unlink(missing_ok=True)
 
 
 def read_key(path: str | Path) -> AnyKey:
@@ -62,10 +68,14 @@ def read_key(path: str | Path) -> AnyKey:
     Raises:
         KeyFileError: it is unreadable, open to others, truncated, of a later version, or not what it says.
     """
+    _refuse_dash(path)
     try:
         with open(path, "rb") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077 and os.name == "posix":
-                raise KeyFileError(f"key file {path} can be read by others", hint=f"chmod 600 {path}")
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
+                raise KeyFileError(f"key file {path} is not a file")
+            if stat.S_IMODE(mode) & 0o077 and os.name == "posix":
+                raise KeyFileError(f"key file {path} can be read by others", hint=f"chmod 600 {shlex.quote(str(path))}")
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise KeyFileError(f"key file {path} cannot be read: {error.strerror}") from None
@@ -79,7 +89,7 @@ def read_key(path: str | Path) -> AnyKey:
     if not isinstance(record, dict) or record.pop("radiolabel", None) != "key":
         raise KeyFileError(f"{path} is not a radiolabel key file")
     version = record.pop("version", None)
-    if version != VERSION or isinstance(version, bool):
+    if type(version) is not int or version != VERSION:
         later = isinstance(version, int) and version > VERSION
         raise KeyFileError(
             f"key file {path} has version {str(version)[:20]}, and this program reads version {VERSION}",
@@ -88,7 +98,14 @@ def read_key(path: str | Path) -> AnyKey:
     try:
         return _decode(record)
     except KeyFileError as error:
-        raise KeyFileError(f"key file {path}: {error}", hint=error.hint) from None
+        # A secret may stand in the wrong field, and the message quotes the field.
+        shown = re.sub(r"[0-9A-Fa-f]{16,}", "<hidden>", str(error))
+        raise KeyFileError(f"key file {path}: {shown}", hint=error.hint) from None
+
+
+def _refuse_dash(path: str | Path) -> None:
+    if str(path) in ("", "-"):
+        raise KeyFileError(f"{str(path)!r} is not the name of a key file: keys do not pass through pipes")
 
 
 def _kind(key: AnyKey) -> str:
@@ -133,9 +150,11 @@ def _deployment(record: dict[str, Any]) -> Deployment:
     shares = record.pop("shares", None)
     if not isinstance(shares, dict):
         raise KeyFileError("field shares is missing or not an object")
-    return Deployment(
-        scheme=parse(_text(record, "scheme")), width=record.pop("width", None), shares=Shares.from_mapping(shares)
-    )
+    spec = _text(record, "scheme")
+    deployment = Deployment(parse(spec), record.pop("width", None), Shares.from_mapping(shares))
+    if deployment.scheme.spec != spec or deployment.shares.mapping() != shares:
+        raise KeyFileError("scheme or shares are not in their canonical form")
+    return deployment
 
 
 def _text(record: dict[str, Any], name: str) -> str:
@@ -146,10 +165,7 @@ def _text(record: dict[str, Any], name: str) -> str:
 
 
 def _secret(record: dict[str, Any], name: str, size: int) -> Secret:
-    try:
-        value = bytes.fromhex(_text(record, name))
-    except ValueError:
-        value = b""
-    if len(value) != size:
+    text = _text(record, name)
+    if not re.fullmatch(f"[0-9a-f]{{{2 * size}}}", text):
         raise KeyFileError(f"field {name} is not {2 * size} hexadecimal digits: is the file truncated?")
-    return Secret(value)
+    return Secret(bytes.fromhex(text))

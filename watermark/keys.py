@@ -22,6 +22,7 @@ from watermark.secret import Secret
 NODE_BYTES: Final = 32
 AES_BYTES: Final = 16
 ID_BYTES: Final = 16
+MAX_BEACON_BYTES: Final = 1024
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -92,6 +93,8 @@ class MasterKey:
             deployment: how this epoch marks.
             beacon: the public beacon value the epoch is bound to, if any.
         """
+        if len(beacon) > MAX_BEACON_BYTES:
+            raise KeyFileError(f"a beacon value of {len(beacon)} bytes is longer than {MAX_BEACON_BYTES}")
         secret = _child(self.secret, "epoch", check_name(name), beacon)
         return EpochKey(secret=secret, name=name, deployment=deployment)
 
@@ -205,7 +208,7 @@ def derive(key: AnyKey, path: str, *, deployment: Deployment | None = None, beac
         KeyFileError: a path of another form, or one that does not lie below `key`.
     """
     parts = path.split("/")
-    if len(parts) not in (2, 3, 4) or parts[0] != "epoch":
+    if len(parts) not in (2, 3, 4) or parts[0] != "epoch" or "" in parts:
         raise KeyFileError(
             f"path {path[:60]!r} is not a key path",
             hint="use epoch/NAME, epoch/NAME/fleet, epoch/NAME/cohort/SLOT or epoch/NAME/account/SLOT",

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from watermark.channels import CHANNELS, LEAF, select
 from watermark.errors import Error
-from watermark.keys import EpochKey
+from watermark.keys import EpochKey, check_name
 from watermark.prf import Prf, Words, pack_constant
 from watermark.schemes import Logits, gumbel_max
 from watermark.windows import Ids, Tracker
@@ -42,6 +42,11 @@ class Request:
     id: str
     account: str = ""
     cohort: str = ""
+
+    def __post_init__(self) -> None:
+        check_name(self.id)
+        for slot in filter(None, (self.account, self.cohort)):
+            check_name(slot)
 
 
 class Response:

@@ -54,7 +54,11 @@ def test_derived_file_names_scheme_width_and_shares(keys):
         ),
         (["derive", "epoch.key", "--path", "epoch/f/fleet", "-o", "x"], "does not lie below epoch/e", "master key"),
         (["derive", "fleet.key", "--path", "epoch/e/fleet", "-o", "x"], "nothing can be derived", "epoch key"),
-        (["derive", "master.key", "--path", "epoch/e", "--beacon", "xyz", "-o", "x"], "'xyz' is not hexadecimal", None),
+        (
+            ["derive", "master.key", "--path", "epoch/e", "--beacon", "xyz", "-o", "x"],
+            "--beacon is not hexadecimal",
+            None,
+        ),
     ],
 )
 def test_bad_use_exits_with_2_and_writes_nothing(keys, arguments, message, hint):

@@ -86,12 +86,16 @@ def test_every_input_format_gives_the_same_number(verify, marked, tmp_path):
         "text": "\n".join(json.dumps({"text": r["response"], "prompt": r["prompt"]}) for r in records).encode(),
     }
     want = json.loads(verify(marked / "marked.jsonl")[1])
+    digests = {want.pop("options")["sha256"]["input"]}
     for name, data in made.items():
         path = tmp_path / name
         path.write_bytes(data)
         code, out, err = verify(path)
         assert (code, err) == (0, "")
-        assert json.loads(out) == want, name
+        got = json.loads(out)
+        digests.add(got.pop("options")["sha256"]["input"])
+        assert got == want, name
+    assert len(digests) == 1 + len(made)
 
 
 def test_prompts_file_excludes_what_could_be_copied(verify, marked, tmp_path):
@@ -266,3 +270,46 @@ def test_docs_page_is_what_help_says():
     from docs.generate import PAGE, page
 
     assert PAGE.read_text() == page(), "run make docs"
+
+
+def test_closed_or_full_standard_error_does_not_change_the_exit_code(marked, tokenizer_file):
+    good = [*RADIOLABEL, "verify", "--key", marked / "fleet.key", "--tokenizer", tokenizer_file]
+    good = " ".join(map(str, [*good, marked / "marked.jsonl"]))
+    bad = " ".join([*RADIOLABEL, "verify", "--key", "nofile"])
+    for redirect in ("2>&-", "2>/dev/full"):
+        assert subprocess.run(f"{good} >/dev/null {redirect}", shell=True, check=False).returncode == 0
+        assert subprocess.run(f"{bad} {redirect}", shell=True, check=False).returncode == 2
+    for redirect in (">&- 2>/dev/null", "1>&- 2>&-"):
+        assert subprocess.run(f"{good} {redirect}", shell=True, check=False).returncode == 2
+    assert subprocess.run(f"{good} - <&- >/dev/null 2>&1", shell=True, check=False).returncode == 2
+
+
+@pytest.mark.parametrize("alpha", ["nan", "0", "1", "0.6", "-1", "inf"])
+def test_a_threshold_that_is_none_is_refused(verify, marked, alpha):
+    code, out, err = verify(marked / "marked.jsonl", "--alpha", alpha)
+    assert (code, out) == (2, "")
+    assert "--alpha" in err
+
+
+def test_choices_that_move_the_number_are_in_the_finding(verify, prose):
+    text = "\n".join(prose[:20])
+    skip, again = (json.loads(verify("--repeated-windows", r, input=text)[1]) for r in ("skip", "score"))
+    assert skip["n_dropped"]["repeated_window"] > again["n_dropped"]["repeated_window"] == 0
+    assert (skip["options"]["repeated_windows"], again["options"]["repeated_windows"]) == ("skip", "score")
+    assert len(skip["assumptions"]) == 3
+
+
+def test_failed_answers_are_counted_as_empty(verify, marked, tmp_path):
+    (tmp_path / "a.jsonl").write_text((marked / "marked.jsonl").read_text() + '{"text": ""}\n' * 500)
+    f = json.loads(verify(tmp_path / "a.jsonl")[1])
+    assert (f["n_documents"], f["n_empty"]) == (512, 500)
+
+
+def test_no_arguments_print_help():
+    code, out, err = radiolabel()
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: radiolabel")
+
+
+def test_control_characters_of_a_file_name_do_not_reach_the_terminal():
+    assert "\x1b" not in radiolabel("key", "id", "a\x1b[31mb")[2]

@@ -92,7 +92,15 @@ def test_a_channel_without_a_share_has_no_value_key(master):
     "path",
     [
         *("", "epoch", "epoch/", "epoch/..", "epoch/e/", "epoch/e/leaf/1", "epoch/e/selector", "epoch/e/account"),
-        *("epoch/e/fleet/1", "epoch/e/account/", "/epoch/e", "epoch/e/account/a/b", "epoch/é", "epoch/e/account/a b"),
+        *(
+            "epoch/e/fleet/1",
+            "epoch/e/account/",
+            "/epoch/e",
+            "epoch/e/fleet/",
+            "epoch/e/account/a/b",
+            "epoch/é",
+            "epoch/e/account/a b",
+        ),
         "epoch/" + "x" * 129,
     ],
 )
@@ -154,6 +162,13 @@ def edit(**fields):
         (edit(selector_key="zz" * 16), "selector_key is not 32 hexadecimal digits"),
         (edit(value_key="00" * 16), "the id does not follow"),
         (edit(id="0" * 32), "the id does not follow"),
+        (edit(version=1.0), "has version 1.0"),
+        (edit(scheme="gumbel:"), "not in their canonical form"),
+        (edit(shares={"fleet": 1_000_000, "leaf": 0}), "not in their canonical form"),
+        (edit(value_key="AB" * 16), "value_key is not 32 hexadecimal digits"),
+        (edit(value_key="ab " * 16), "value_key is not 32 hexadecimal digits"),
+        (edit(kind="ab" * 16), "unknown kind '<hidden>'"),
+        (edit(scheme="ab" * 16), "unknown scheme '<hidden>'"),
     ],
 )
 def test_spoiled_file_is_refused_without_showing_its_keys(master, tmp_path, change, message):
@@ -183,3 +198,28 @@ def test_missing_file_and_directory(tmp_path):
         read_key(tmp_path)
     with pytest.raises(KeyFileError, match="cannot be written: No such file"):
         write_key(MasterKey.generate(), tmp_path / "no" / "k")
+
+
+def test_keys_do_not_pass_through_pipes_or_devices(master, tmp_path):
+    for path in ("-", ""):
+        with pytest.raises(KeyFileError, match="is not the name of a key file"):
+            write_key(master, path)
+        with pytest.raises(KeyFileError, match="is not the name of a key file"):
+            read_key(path)
+    with pytest.raises(KeyFileError, match="key file /dev/zero is not a file"):
+        read_key("/dev/zero")
+
+
+def test_mode_is_0600_whatever_the_umask(master, tmp_path):
+    before = os.umask(0o777)
+    try:
+        write_key(master, tmp_path / "k")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(os.stat(tmp_path / "k").st_mode) == 0o600
+
+
+def test_beacon_has_a_limit(master):
+    master.epoch("e", deployment=deploy(), beacon=bytes(1024))
+    with pytest.raises(KeyFileError, match="1025 bytes is longer than 1024"):
+        master.epoch("e", deployment=deploy(), beacon=bytes(1025))

@@ -104,7 +104,7 @@ def test_a_p_too_small_for_a_double_is_significant():
     summary = summarize(batch(np.random.default_rng(0).integers(0, 9999, n)), 2)
     s = score(summary.pairs, key)
     strong = type(s)(s.n, 3 * s.n * 65_536, 10 * s.n * 65_536**2, 0)
-    f = finding.find(summary, key, strong, alpha=1e-300, decoys=None, tokenizer=None)
+    f = finding.find(summary, key, strong, alpha=1e-300, decoys=None, tokenizer=None, options={})
     assert 10**f.log10_p == 0.0
     assert f.found
     assert -inf < f.log10_p < -10_000

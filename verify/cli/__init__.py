@@ -1,7 +1,8 @@
 """The `radiolabel` command: one file per subcommand, and exit codes in one place.
 
 0 the whole job was done, a null finding included; 1 "no"; 2 usage, configuration, input or output; 3 refused;
-70 internal error; 130 interrupted. Heavy modules are imported inside the commands: `--help` is quick.
+70 internal error; 130 interrupted; 141 the reader of the output went away.
+Heavy modules are imported inside the commands: `--help` is quick.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -55,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as done:
         return done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else error.format_message(), err=True)
+        return EXIT_USAGE
     except (KeyboardInterrupt, click.exceptions.Abort):
         return _complain("interrupted", None, EXIT_INTERRUPTED)
     except click.ClickException as error:
@@ -62,12 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"see {context.command_path} --help" if context else None
         return _complain(error.format_message(), hint, EXIT_USAGE)
     except (BrokenPipeError, SystemExit):  # click turns a broken pipe, and nothing else here, into SystemExit(1)
-        # The reader has what it wanted. The interpreter would flush again at its end, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _complain(f"{error.filename or 'standard output'}: {error.strerror}", None, EXIT_USAGE)
+    except MemoryError:
+        return _complain("out of memory", "split the input into smaller documents", EXIT_USAGE)
     except Exception as error:
         if isinstance(error, (WatermarkError, VerifyError)):
             return _complain(str(error), error.hint, getattr(error, "exit_code", EXIT_USAGE))
@@ -77,10 +81,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, hint: str | None, code: int) -> int:
-    sys.stderr.write(f"radiolabel: {message.rstrip()}\n" + (f"hint: {hint}\n" if hint else ""))
+    # Control characters of a hostile file name must not reach the terminal.
+    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message.rstrip())
+    with suppress(OSError, ValueError):  # a closed or full stderr must not change the exit code
+        sys.stderr.write(f"radiolabel: {shown}\n" + (f"hint: {hint}\n" if hint else ""))
+        sys.stderr.flush()
     return code
 
 
 def entry_point() -> None:
     """The console script."""
-    sys.exit(main())
+    closed = [stream is None for stream in (sys.stdin, sys.stdout, sys.stderr)]
+    if any(closed):
+        # A file opened later must not become standard output by taking its number.
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+            pass
+        os.close(descriptor)
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    code = _complain("standard output is closed", None, EXIT_USAGE) if closed[1] else main()
+    try:
+        if not closed[1]:
+            sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        # The interpreter would flush again at its end, fail, and change the exit code.
+        os._exit(code)
+    sys.exit(code)

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import click
 
-from verify.cli.output import new_file
+from verify.cli.output import check_new_file, finite, new_file
 
 
 @click.command()
@@ -19,9 +19,21 @@ from verify.cli.output import new_file
 @click.option("--account", default="", help="Account slot the answers are served to.")
 @click.option("--cohort", default="", help="Cohort slot the answers are served to.")
 @click.option(
-    "--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True, help="0 is greedy: no mark."
+    "--temperature",
+    type=click.FloatRange(min=0),
+    callback=finite,
+    default=1.0,
+    show_default=True,
+    help="0 is greedy: no mark.",
 )
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Nucleus.")
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    callback=finite,
+    default=1.0,
+    show_default=True,
+    help="Nucleus: 1 keeps all.",
+)
 @click.option("--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="0 keeps all.")
 @click.option("--max-tokens", type=click.IntRange(min=1), default=200, show_default=True, help="Per answer.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=24, show_default=True, help="Answers at a time.")
@@ -45,9 +57,10 @@ def embed(
     unmarked: bool,
     force: bool,
 ) -> None:
-    """Answer PROMPTS (a file, or - for standard input) with marked sampling, and write transcripts.
+    """Answer PROMPTS with a model and marked sampling; write transcripts.
 
-    PROMPTS is plain text with one prompt a line, or JSONL of strings or objects with prompt.
+    PROMPTS is a file, or - for standard input: plain text with one prompt a line, or JSONL of strings or objects
+    with prompt.
     Needs the lab extra: pip install radiolabel[lab].
 
     \b
@@ -56,9 +69,10 @@ def embed(
     """
     if (key_file is None) != unmarked:
         raise click.UsageError("give either --key or --unmarked")
+    if unmarked and (account or cohort):
+        raise click.UsageError("--account and --cohort choose a key, and --unmarked uses none")
     import hashlib
     import secrets
-    from pathlib import Path
 
     from tqdm import tqdm
 
@@ -69,8 +83,10 @@ def embed(
     from watermark.sampling import Request, Sampler
 
     for path in (output, tokenizer_out):
-        if path not in (None, "-") and Path(path).exists() and not force:  # before the work, not after
-            raise click.UsageError(f"{path} exists: choose another name, or give --force")
+        if path not in (None, "-"):
+            check_new_file(path, force=force)
+    if output == tokenizer_out:
+        raise click.UsageError("--output and --tokenizer-out are the same file")
     sampler = None
     if key_file is not None:
         key = read_key(key_file)
@@ -78,6 +94,10 @@ def embed(
             raise click.UsageError(
                 f"{key_file} is not an epoch key: derive one with radiolabel key derive --path epoch/NAME"
             )
+        shares = key.deployment.shares.mapping()
+        for channel, slot in (("account", account), ("cohort", cohort)):
+            if slot and channel not in shares:
+                raise click.UsageError(f"--{channel} has no effect: {key_file} gives that channel no share")
         sampler = Sampler(key)
     asked = read_prompts(prompts)
     run = secrets.token_hex(8) if seed is None else f"seed-{seed}"

@@ -64,7 +64,7 @@ def derive(
     try:
         beacon_value = bytes.fromhex(beacon)
     except ValueError:
-        raise click.UsageError(f"--beacon {beacon[:60]!r} is not hexadecimal") from None
+        raise click.UsageError("--beacon is not hexadecimal") from None
     if not isinstance(source, MasterKey) and (chosen or beacon_value):
         name = [*chosen, "beacon"][0]
         raise click.UsageError(f"--{name} cannot be chosen here: {file} brings its own")

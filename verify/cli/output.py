@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,28 +33,66 @@ def print_record(record: dict[str, Any], text: Callable[[], str], output_format:
         click.echo(json.dumps(record, indent=2 if chosen == "json" else None, allow_nan=False))
 
 
-@contextmanager
-def new_file(path: str, *, force: bool) -> Iterator[IO[str]]:
-    """A file that appears under its name only when it is complete.
+def finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    """Refuse NaN, which click's ranges let through."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number", ctx=context, param=parameter)
+    return value
+
+
+def check_new_file(path: str, *, force: bool) -> None:
+    """Find out before the work, not after it, that an output cannot be made.
 
     Raises:
-        click.UsageError: the path exists and `force` is not set.
-        OSError: as the system says.
+        click.UsageError: the path exists and `force` is not set, or its folder does not.
     """
     target = Path(path)
-    if target.exists() and not force:
-        raise click.UsageError(f"{path} exists: choose another name, or give --force")
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    if target.is_dir() or (target.is_file() and not force):
+        raise click.UsageError(f"{path} exists: choose another name" + ("" if target.is_dir() else ", or give --force"))
+    if not target.absolute().parent.is_dir():
+        raise click.UsageError(f"{path} cannot be made: its folder does not exist")
+
+
+@contextmanager
+def new_file(path: str, *, force: bool) -> Iterator[IO[str]]:
+    """A file that appears under its name only when it is complete; a device or pipe is written as it is.
+
+    Raises:
+        click.UsageError: see `check_new_file`.
+        OSError: as the system says.
+    """
+    check_new_file(path, force=force)
+    if Path(path).exists() and not Path(path).is_file():
+        with open(path, "w", encoding="utf-8") as file:
+            yield file
+        return
+    target = Path(path).resolve()
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+    temporary = None
     try:
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        os.chmod(temporary, mode)
         os.replace(temporary, target)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def sha256(path: str) -> str | None:
+    """Digest of a regular file's bytes as they lie on disk, or None for anything else."""
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
 import click
 
-from verify.cli.output import FORMAT, print_record
+from verify.cli.output import FORMAT, finite, print_record, sha256
 
 if TYPE_CHECKING:
     from verify.finding import Finding
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How to read INPUT.",
 )
-@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1e-6, show_default=True,
+@click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), callback=finite, default=1e-6, show_default=True,
               help="Call the mark found if p is at most this.")  # fmt: skip
 @click.option("--decoys", type=click.IntRange(min=0), default=1000, show_default=True,
               help="Decoy keys to rank the true key among.")  # fmt: skip
@@ -49,16 +50,18 @@ def verify(
     exit_code: bool,
     output_format: str | None,
 ) -> int:
-    """Test INPUT (a file, or - for standard input) for the mark of a key.
+    """Test INPUT for the mark of a key.
 
-    INPUT is plain text, JSONL with text, response or token_ids, OpenAI chat completions, or ShareGPT
-    conversations, optionally compressed with gzip or zstd.
-    The p-value is valid if the text was chosen without looking at the key.
+    INPUT is a file, or - for standard input: plain text (one document), JSONL with text, response or token_ids,
+    OpenAI chat completions, or ShareGPT conversations; gzip and zstd are recognized.
+
+    The p-value bounds the chance that text independent of the key scores as high. It is valid if the text was chosen
+    without looking at the key. The decoy rank compares the key with random keys on the same text: 1 is the top.
 
     \b
     Examples:
-      radiolabel verify --key fleet.key --tokenizer tokenizer.json answers.jsonl
-      zcat answers.txt.gz | radiolabel verify --key fleet.key --tokenizer tokenizer.json --format json -
+      radiolabel verify --key fleet.key --tokenizer tokenizer.json a.jsonl
+      zcat a.gz | radiolabel verify --key fleet.key --tokenizer tokenizer.json
     """
     from tqdm import tqdm
 
@@ -77,6 +80,16 @@ def verify(
             f"{key_file} is not a value key: derive one with radiolabel key derive --path epoch/NAME/fleet"
         )
     tokenizer = Tokenizer.load(tokenizer_file) if tokenizer_file else None
+    files = {"input": source, "prompts": prompts, "tokenizer": tokenizer_file}
+    options = {
+        "input_format": input_format,
+        "repeated_windows": repeated_windows,
+        "retokenize": retokenize,
+        "prompts": prompts is not None,
+        "sha256": {name: sha256(path) for name, path in files.items() if path},
+    }
+    if source == "-" and sys.stdin.isatty():
+        click.echo("reading standard input; end with Ctrl-D", err=True)
     # disable=None: a bar on a terminal, silence elsewhere.
     with tqdm(unit=" tokens", unit_scale=True, desc="reading", disable=None, leave=False) as bar:
 
@@ -97,12 +110,14 @@ def verify(
         with tqdm(total=decoys, unit=" keys", desc="decoys", disable=None, leave=False) as bar:
             ranked = rank(summary.pairs, key, n=decoys, seed=decoy_seed, progress=bar.update)
     digest = tokenizer.digest if tokenizer else None
-    result = finding.find(summary, key, scored, alpha=alpha, decoys=ranked, tokenizer=digest)
+    result = finding.find(summary, key, scored, alpha=alpha, decoys=ranked, tokenizer=digest, options=options)
     print_record(result.to_dict(), lambda: _text(result), output_format)
     return 1 if exit_code and not result.found else 0
 
 
 def _text(f: Finding) -> str:
+    from verify.finding import ASSUMPTIONS, percent
+
     reasons = {
         "first_h": "no full window yet",
         "repeated_window": "window used before in the answer",
@@ -114,7 +129,7 @@ def _text(f: Finding) -> str:
     rows = [
         ("key", f"{f.key_path}  ({f.scheme}, width {f.width})"),
         ("key id", f.key_id),
-        ("read", f"{f.n_seen:,} tokens in {f.n_documents:,} answers"),
+        ("read", f"{f.n_seen:,} tokens in {f.n_documents:,} answers" + (f", {f.n_empty:,} empty" if f.n_empty else "")),
         *((f"  {reasons[name]}", f"-{count:,}") for name, count in f.n_dropped.items() if count),
         ("scored", f"{f.n_scored:,} distinct (window, token) pairs"),
         ("log10 p", f"{f.log10_p:.4f}"),
@@ -123,12 +138,14 @@ def _text(f: Finding) -> str:
     ]
     if f.decoys:
         rows.append(("rank among decoys", f"{f.decoys.rank:,} of {f.decoys.n + 1:,}"))
-    if f.smallest_share <= 1:
-        rows.append(("could have found", f"{f.smallest_share:.2%} of the text marked"))
+    if not f.found and f.smallest_share <= 1:
+        rows.append(("detection limit", f"{percent(f.smallest_share)} of the text, at full strength"))
+    chosen = ", ".join(f"{name}={value}" for name, value in f.options.items() if name != "sha256" and value)
+    rows.append(("options", chosen))
     width = max(len(name) for name, _ in rows) + 2
-
     table = "\n".join(f"{name:<{width}}{value}" for name, value in rows)
-    return f"{textwrap.fill(f.sentence, 78)}\n\n{table}"
+    holds = "\n".join(textwrap.fill(a, 78, initial_indent="- ", subsequent_indent="  ") for a in ASSUMPTIONS)
+    return f"{textwrap.fill(f.sentence, 78)}\n\n{table}\n\nThis holds if\n{holds}"
 
 
 def _signed(value: float) -> str:
