@@ -24,6 +24,9 @@ _BYTE: Final = re.compile(r"\(byte (\d+)\)$")
 # Every escape in turn, so that a backslash that is itself escaped is not read as the start of one.
 _ESCAPE: Final = re.compile(rb"(?i)\\(?:ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(ud[89a-f][0-9a-f]{2})|.)", re.DOTALL)
 _NEAR: Final = 40  # bytes of the input that an error quotes
+_HEX: Final = re.compile(rb"[0-9A-Fa-f]{32,}")  # the shortest key has 32 digits
+_KEY_FIELDS: Final = (b"secret", b"value_key", b"selector_key")
+_KEY_FILE: Final = 16 << 10  # bytes, the longest that `docs/spec/key-file.md` allows
 
 
 def decode(data: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T], *, name: str, line: int | None) -> T:
@@ -45,6 +48,28 @@ def decode(data: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T], *, name:
         raise InputError(f"{where}: JSON is nested too deeply, expected a record as the formats have it") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _error(bytes(data), error, name, line) from None
+
+
+def excerpt(data: bytes, begin: int, end: int) -> str:
+    """The bytes from `begin` to `end`, quoted for an error text, and never digits of a key.
+
+    A key file may be named by mistake where text is expected, and errors end up in logs.
+    """
+    low, high = max(begin - _KEY_FILE, 0), end + _KEY_FILE
+    around = data[low:high]
+    if any(field in around for field in _KEY_FIELDS):
+        return quoted("<hidden, may be a key>")
+    shown, at = b"", begin
+    for run in _HEX.finditer(data, low, high):  # whole runs, also where the excerpt cuts them
+        if run.end() > begin and run.start() < end:
+            shown += data[at : max(run.start(), at)] + b"<hex hidden>"
+            at = run.end()
+    return quoted((shown + data[at:end]).decode(errors="replace"))
+
+
+def printable(path: str) -> str:
+    """A file name for messages, with control characters escaped."""
+    return path if path.isprintable() else repr(path)[1:-1]
 
 
 def is_cut(data: bytes) -> bool:
@@ -85,11 +110,11 @@ def _error(data: bytes, error: Exception, name: str, line: int | None) -> InputE
         where, _ = _place(data, len(data), name, line)
         if isinstance(error, msgspec.ValidationError):
             return InputError(f"{where}: a number is out of range, expected a finite double or an integer")
-        near = quoted(data[-_NEAR:].decode(errors="replace"))
+        near = excerpt(data, max(len(data) - _NEAR, 0), len(data))
         return InputError(f"{where}: JSON ends early after {near}, expected one complete JSON value")
     offset = int(match[1])
     where, at = _place(data, offset, name, line)
-    near = quoted(data[max(offset - _NEAR // 2, 0) : offset + _NEAR // 2].decode(errors="replace"))
+    near = excerpt(data, max(offset - _NEAR // 2, 0), offset + _NEAR // 2)
     return InputError(f"{where}: not JSON at offset {at}, near {near}, expected one JSON value")
 
 

@@ -15,6 +15,7 @@ from watermark.windows import MAX_ID
 
 KIND: Final = "transcript"
 VERSION: Final = 1
+MAX_TOKENS: Final = 1 << 24  # of one response
 DIGEST: Final = r"^sha256:[0-9a-f]{64}$"
 
 Digest = Annotated[str, msgspec.Meta(pattern=DIGEST)]
@@ -28,7 +29,9 @@ class Document(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         name: file and line, such as "answers.jsonl:17", or "answers.jsonl:17[2]" for the second of a record.
         text: the response; "" if there was none to read, None if only token ids are known.
         token_ids: (T,) uint32 ids of the response, or None.
-        prompt: everything the model saw before this response, joined by newlines, or None if unknown.
+        prompt: what the model saw before this response and that is not in `turns`, joined by newlines, or None.
+        turns: the turns of the conversation: one object, which all its responses share.
+        n_shown: how many of `turns` came before this response; it grows from response to response.
         tokenizer: digest of the tokenizer that `token_ids` are of ("sha256:<hex>"), or None.
     """
 
@@ -36,7 +39,22 @@ class Document(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     text: str | None = None
     token_ids: NDArray[np.uint32] | None = None
     prompt: str | None = None
+    turns: tuple[str, ...] = ()
+    n_shown: int = 0
     tokenizer: str | None = None
+
+    def shown_after(self, previous: Document | None) -> list[str]:
+        """Texts the model saw before this response, less those of `turns` that `previous` has seen already.
+
+        Args:
+            previous: the response before this one, of any conversation.
+        """
+        known = previous.n_shown if previous is not None and self.continues(previous) else 0
+        return [text for text in (self.prompt, *self.turns[known : self.n_shown]) if text]
+
+    def continues(self, previous: Document) -> bool:
+        """Whether both are of one conversation."""
+        return bool(self.turns) and self.turns is previous.turns
 
 
 class Transcript(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,10 +168,12 @@ def token_ids_of(value: object, where: str) -> NDArray[np.uint32]:
     """(T,) uint32 token ids.
 
     Raises:
-        InputError: not a list, or an item that is not an integer in 0..`MAX_ID`.
+        InputError: not a list, one of more than `MAX_TOKENS`, or an item that is not an integer in 0..`MAX_ID`.
     """
     if not isinstance(value, list):
         raise InputError(f"{where}: token_ids is {quoted(value)}, expected a list of integers")
+    if len(value) > MAX_TOKENS:
+        raise InputError(f"{where}: token_ids has {len(value)} items, expected at most {MAX_TOKENS}")
     if set(map(type, value)) <= {int}:  # bool is a type of its own
         try:
             ids = np.array(value, dtype=np.uint32)

@@ -62,6 +62,23 @@ class Summary:
         return head.encode() + b"\n" + pairs.low.astype("<u8").tobytes() + high
 
 
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What the model was shown before each of D responses: S texts, each tokenized by itself.
+
+    A response was shown the texts of its conversation that came before it or before an earlier response.
+
+    Attributes:
+        texts: S texts.
+        before: (S,) index of the first response that came after the text.
+        conversation: (D,) a number for the conversation of each response.
+    """
+
+    texts: TokenBatch
+    before: NDArray[np.int64]
+    conversation: NDArray[np.int64]
+
+
 def merge(summaries: Iterable[Summary], width: int) -> Summary:
     """Merge any number of Summaries of one width; of none, the empty Summary."""
     builder, totals = DistinctBuilder(width), np.zeros(6, dtype=np.int64)
@@ -72,15 +89,13 @@ def merge(summaries: Iterable[Summary], width: int) -> Summary:
     return Summary(documents, empty, seen, first_h, repeated_window, copied, pairs=builder.result())
 
 
-def summarize(
-    batch: TokenBatch, width: int, *, prompts: TokenBatch | None = None, skip_repeated: bool = True
-) -> Summary:
+def summarize(batch: TokenBatch, width: int, *, shown: Shown | None = None, skip_repeated: bool = True) -> Summary:
     """Summarize a batch of responses.
 
     Args:
         batch: D responses.
         width: h.
-        prompts: D prompts with all earlier turns; a pair that stands in its own prompt is dropped.
+        shown: what the model was shown; a pair that stands in a text that its response was shown is dropped.
         skip_repeated: drop tokens whose window the response already used. The sampler did not mark those; a student
             may carry the mark there too.
     """
@@ -93,21 +108,28 @@ def summarize(
         at = at[~again]
     pairs = Pairs.of(window_keys(batch.ids, at, width), batch.ids[at], width)
     n_copied = 0
-    if prompts is not None and at.size:
-        copied = _copied(pairs, batch.document_of()[at], prompts)
+    if shown is not None and at.size:
+        copied = _copied(pairs, batch.document_of()[at], shown)
         n_copied = int(np.count_nonzero(copied))
         pairs = pairs[~copied]
     n_empty = int(np.count_nonzero(np.diff(batch.offsets) == 0))
     return Summary(len(batch.offsets) - 1, n_empty, batch.ids.size, n_first_h, n_repeated, n_copied, distinct(pairs))
 
 
-def _copied(pairs: Pairs, document: NDArray[np.uint32], prompts: TokenBatch) -> NDArray[np.bool_]:
-    at = windowed(prompts, pairs.width)
-    shown = Pairs.of(window_keys(prompts.ids, at, pairs.width), prompts.ids[at], pairs.width)
-    rank = ranks(concatenate([pairs, shown])).astype(np.uint64)
-    owner = np.concatenate([document, prompts.document_of()[at]]).astype(np.uint64)
-    key = owner << np.uint64(40) | rank
-    return np.isin(key[: len(pairs)], key[len(pairs) :])
+def _copied(pairs: Pairs, document: NDArray[np.uint32], shown: Shown) -> NDArray[np.bool_]:
+    """Which pairs stand in a text that their document was shown: (n,) bool."""
+    texts, n = shown.texts, len(pairs)
+    at = windowed(texts, pairs.width)
+    known = Pairs.of(window_keys(texts.ids, at, pairs.width), texts.ids[at], pairs.width)
+    # The first document that follows any text with the pair, per conversation and pair.
+    before = shown.before[texts.document_of()[at]]
+    rank = ranks(concatenate([pairs, known])).astype(np.uint64)
+    owner = shown.conversation[np.concatenate([document, before])].astype(np.uint64)
+    keys, inverse = np.unique(owner << np.uint64(40) | rank, return_inverse=True)
+    first = np.full(len(keys), len(shown.conversation))
+    np.minimum.at(first, inverse[n:], before)
+    copied: NDArray[np.bool_] = first[inverse[:n]] <= document
+    return copied
 
 
 @dataclass(frozen=True)

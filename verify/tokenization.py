@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from typing import Final, final
@@ -11,12 +12,16 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
+from verify.decoding import excerpt, printable
 from verify.errors import InputError, Refused, quoted
 from verify.records import Document
 from watermark.windows import MAX_ID
 
 MAX_TOKENIZER_BYTES: Final = 256 << 20  # the largest that is published has some 34 MB
-BATCH_CHARACTERS: Final = 1 << 22  # per call: all cores stay busy, and ids and offsets stay a few hundred MB
+# Per call: tokenizers needs some 110 bytes a character, and Ctrl-C waits for the end of a call.
+BATCH_CHARACTERS: Final = 1 << 22
+PIECE_CHARACTERS: Final = 1 << 20  # `docs/spec/marking.md`, section 3, has the three rules of a cut
+CUT_CHARACTERS: Final = 1 << 16
 
 
 @final
@@ -48,10 +53,11 @@ class Tokenizer:
             # A panic of the Rust side is a BaseException.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
-            begins = quoted(data[:40].decode(errors="replace"))
+            reason = str(error).encode(errors="replace")
+            begins = excerpt(data, 0, 40)
             raise InputError(
                 f"{name}: not a tokenizer: begins with {begins}, expected a tokenizer.json of Hugging Face tokenizers",
-                hint=f"tokenizers {tokenizers.__version__} says: {quoted(str(error))}",
+                hint=f"tokenizers {tokenizers.__version__} says: {excerpt(reason, 0, len(reason))}",
             ) from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -69,21 +75,26 @@ class Tokenizer:
             Refused: its ids do not fit the PRF.
         """
         file = os.path.join(path, "tokenizer.json") if os.path.isdir(path) else path
+        name = printable(file)
         try:
             with open(file, "rb") as stream:
                 data = stream.read(MAX_TOKENIZER_BYTES + 1)
         except (OSError, ValueError) as error:
             reason = str((isinstance(error, OSError) and error.strerror) or error).lower()
-            raise InputError(f"{file}: cannot be read: {reason}, expected a tokenizer.json") from None
+            raise InputError(f"{name}: cannot be read: {reason}, expected a tokenizer.json") from None
         if len(data) > MAX_TOKENIZER_BYTES:
-            raise InputError(f"{file}: more than {MAX_TOKENIZER_BYTES} bytes, expected a tokenizer.json")
-        return cls(data, name=file)
+            raise InputError(f"{name}: more than {MAX_TOKENIZER_BYTES} bytes, expected a tokenizer.json")
+        return cls(data, name=name)
 
     def __repr__(self) -> str:
         return f"Tokenizer(digest={self.digest!r}, vocab_size={self.vocab_size})"
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
         """Token ids of each text, on all cores.
+
+        A text of more than `PIECE_CHARACTERS` is encoded in pieces of at most that many: each ends after the last
+        newline of its last `CUT_CHARACTERS`, else after the last space there, else at the limit.
+        The ids of a text are those of its pieces end to end, whatever the other texts are.
 
         Args:
             texts: B texts.
@@ -94,7 +105,11 @@ class Tokenizer:
         Raises:
             InputError: a text that is not valid unicode, or that the tokenizer has no ids for.
         """
-        return [ids for batch in _batches(texts) for ids in self._encode(batch)]
+        cut = [list(_pieces(text)) for text in texts]
+        found = (
+            ids for batch in _batches([piece for pieces in cut for piece in pieces]) for ids in self._encode(batch)
+        )
+        return [_joined(list(itertools.islice(found, len(pieces)))) for pieces in cut]
 
     def _encode(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
         try:
@@ -129,13 +144,31 @@ class Tokenizer:
             )
 
 
+def _pieces(text: str) -> Iterator[str]:
+    begin = 0
+    while len(text) - begin > PIECE_CHARACTERS:
+        end = begin + PIECE_CHARACTERS
+        cuts = (text.rfind(after, end - CUT_CHARACTERS, end) for after in "\n ")
+        end = next((cut + 1 for cut in cuts if cut >= 0), end)
+        yield text[begin:end]
+        begin = end
+    yield text[begin:]
+
+
+def _joined(pieces: list[NDArray[np.uint32]]) -> NDArray[np.uint32]:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
 def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Texts in order, those of a batch with at most `BATCH_CHARACTERS`, or one."""
     begin, size = 0, 0
-    for end, text in enumerate(texts, start=1):
-        size += len(text)
-        if size >= BATCH_CHARACTERS or end == len(texts):
+    for end, text in enumerate(texts):
+        if size and size + len(text) > BATCH_CHARACTERS:
             yield texts[begin:end]
             begin, size = end, 0
+        size += len(text)
+    if texts:
+        yield texts[begin:]
 
 
 def _check_unicode(text: str) -> None:

@@ -93,5 +93,9 @@ def select(selector: Prf, shares: Shares, windows: NDArray[np.uint32]) -> NDArra
     Returns:
         (n,) indices into `CHANNELS`.
     """
-    x = selector.first_words(pack_blocks(windows, None)) & np.uint64(0xFFFFFFFF)
-    return np.searchsorted(shares.edges()[1:-1], x, side="right")
+    return channel_of(shares.edges(), selector.first_words(pack_blocks(windows, None)) & np.uint64(0xFFFFFFFF))
+
+
+def channel_of(edges: NDArray[np.uint64], x: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Index into `CHANNELS` of selector values below 2^32."""
+    return np.searchsorted(edges[1:-1], x, side="right")

@@ -83,7 +83,7 @@ def read_key(path: str | Path) -> AnyKey:
         raise KeyFileError(f"{path} is not a key file: it is longer than {MAX_BYTES} bytes")
     try:
         # The message never quotes the content: it may be half a secret.
-        record = json.loads(raw.decode("ascii"))
+        record = json.loads(raw.decode("ascii"), object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise KeyFileError(f"{path} is not a key file, or is truncated: it does not hold one JSON object") from None
     if not isinstance(record, dict) or record.pop("radiolabel", None) != "key":
@@ -101,6 +101,12 @@ def read_key(path: str | Path) -> AnyKey:
         # A secret may stand in the wrong field, and the message quotes the field.
         shown = re.sub(r"[0-9A-Fa-f]{16,}", "<hidden>", str(error))
         raise KeyFileError(f"key file {path}: {shown}", hint=error.hint) from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a field stands twice")
+    return dict(pairs)
 
 
 def _refuse_dash(path: str | Path) -> None:

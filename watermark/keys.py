@@ -21,7 +21,7 @@ from watermark.secret import Secret
 
 NODE_BYTES: Final = 32
 AES_BYTES: Final = 16
-ID_BYTES: Final = 16
+ID_BYTES: Final = 32
 MAX_BEACON_BYTES: Final = 1024
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -38,12 +38,12 @@ def _child(node: Secret, kind: str, name: str = "", context: bytes = b"") -> Sec
     return Secret(_hkdf(node.reveal(), NODE_BYTES, "radiolabel/v1/child", kind, name, context))
 
 
-def _aes_key(node: Secret, purpose: str, width: int) -> Secret:
-    return Secret(_hkdf(node.reveal(), AES_BYTES, "radiolabel/v1/aes", PRF_ID, purpose, str(width)))
+def _aes_key(node: Secret, purpose: str, width: int, shares: str) -> Secret:
+    return Secret(_hkdf(node.reveal(), AES_BYTES, "radiolabel/v1/aes", PRF_ID, purpose, str(width), shares))
 
 
 def _id_parts(path: str, d: Deployment) -> tuple[str, ...]:
-    return "radiolabel/v1/id", path, d.scheme.spec, str(d.width), d.shares.canonical()
+    return "radiolabel/v1/id", path, PRF_ID, d.scheme.spec, str(d.width), d.shares.canonical()
 
 
 def check_name(name: str) -> str:
@@ -82,7 +82,7 @@ class MasterKey:
 
     @property
     def id(self) -> str:
-        """Public id, 32 hexadecimal digits."""
+        """Public id, 64 hexadecimal digits."""
         return _hkdf(self.secret.reveal(), ID_BYTES, "radiolabel/v1/id", self.path).hex()
 
     def epoch(self, name: str, *, deployment: Deployment, beacon: bytes = b"") -> EpochKey:
@@ -120,7 +120,7 @@ class EpochKey:
 
     @property
     def id(self) -> str:
-        """Public id, 32 hexadecimal digits; it binds the secret and all parameters."""
+        """Public id, 64 hexadecimal digits; it binds the secret and all parameters."""
         return _hkdf(self.secret.reveal(), ID_BYTES, *_id_parts(self.path, self.deployment)).hex()
 
     def value_key(self, channel: str, slot: str = "") -> ValueKey:
@@ -141,7 +141,7 @@ class EpochKey:
             raise KeyFileError(f"channel {channel} {'takes no' if slot else 'needs a'} slot")
         node = _child(self.secret, channel, check_name(slot) if slot else "")
         return ValueKey(
-            value=_aes_key(node, self.deployment.scheme.spec, self.deployment.width),
+            value=self._aes(node, self.deployment.scheme.spec),
             selector=self._selector(),
             path=f"{self.path}/{channel}/{slot}".rstrip("/"),
             deployment=self.deployment,
@@ -157,10 +157,14 @@ class EpochKey:
         Args:
             request: the response's id: never used twice in an epoch, or two answers share their randomness.
         """
-        return Prf(_aes_key(_child(self.secret, "leaf", check_name(request)), "leaf", 1))
+        return Prf(_aes_key(_child(self.secret, "leaf", check_name(request)), "leaf", 1, ""))
 
     def _selector(self) -> Secret:
-        return _aes_key(_child(self.secret, "selector"), "selector", self.deployment.width)
+        return self._aes(_child(self.secret, "selector"), "selector")
+
+    def _aes(self, node: Secret, purpose: str) -> Secret:
+        # Shares enter the keys: under another split of the windows nothing scores as before.
+        return _aes_key(node, purpose, self.deployment.width, self.deployment.shares.canonical())
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ class ValueKey:
 
     @property
     def id(self) -> str:
-        """Public id, 32 hexadecimal digits; it binds both keys and all parameters."""
+        """Public id, 64 hexadecimal digits; it binds both keys and all parameters."""
         return _hkdf(
             self.value.reveal() + self.selector.reveal(), ID_BYTES, *_id_parts(self.path, self.deployment)
         ).hex()

@@ -51,7 +51,7 @@ def outcome(path, data, **options):
         documents = read(path, data, **options)
     except InputError:
         return None
-    return [(d.text, None if d.token_ids is None else d.token_ids.tolist(), d.prompt) for d in documents]
+    return [(d.text, None if d.token_ids is None else d.token_ids.tolist(), d.shown_after(None)) for d in documents]
 
 
 @RELAXED

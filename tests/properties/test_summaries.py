@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import make_epoch
 from verify.distinct import Pairs, concatenate, distinct, ranks
-from verify.scoring import merge, score, summarize
+from verify.scoring import Shown, merge, score, summarize
 from watermark.windows import MAX_ID, TokenBatch, window_keys
 
 ids = st.integers(0, 3) | st.sampled_from([15, 16, 65_535, 65_536, MAX_ID])
@@ -20,7 +20,10 @@ def batch(lists):
 
 
 def summary(docs, width, **options):
-    return summarize(batch([d for d, _ in docs]), width, prompts=batch([p for _, p in docs]), **options)
+    """Of documents with a prompt each."""
+    each = np.arange(len(docs))
+    shown = Shown(batch([p for _, p in docs]), before=each, conversation=each)
+    return summarize(batch([d for d, _ in docs]), width, shown=shown, **options)
 
 
 def plain(docs, width, skip_repeated=True):
@@ -60,6 +63,31 @@ def test_summary_is_the_plain_rule(docs, width, skip):
     assert sorted(map(tuple, got.tolist())) == sorted(pairs)
     ordered = s.pairs.ascending()
     assert [tuple(row) for row in np.column_stack([ordered.windows(), ordered.tokens()]).tolist()] == sorted(pairs)
+
+
+conversations = st.lists(
+    st.lists(st.tuples(st.lists(ids, max_size=12), st.lists(st.lists(ids, max_size=12), max_size=3)), max_size=4),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(conversations, widths)
+def test_a_conversation_is_its_responses_each_with_all_texts_before_it(made, width):
+    """(response, texts that came between it and the one before), by conversation."""
+    responses, texts, before, conversation, want = [], [], [], [], 0
+    for number, turns in enumerate(made):
+        known = set()
+        for response, new in turns:
+            for text in new:
+                texts.append(text)
+                before.append(len(responses))
+                known |= {tuple(text[i : i + width + 1]) for i in range(len(text) - width)}
+            responses.append(response)
+            conversation.append(number)
+            want += sum(tuple(response[i : i + width + 1]) in known for i in range(len(response) - width))
+    shown = Shown(batch(texts), np.array(before, dtype=np.int64), np.array(conversation, dtype=np.int64))
+    assert summarize(batch(responses), width, shown=shown, skip_repeated=False).n_copied_from_prompt == want
 
 
 @given(documents, widths, st.data())

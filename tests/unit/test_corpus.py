@@ -7,7 +7,7 @@ from verify import corpus
 from verify.corpus import summarize_documents
 from verify.errors import InputError, Refused
 from verify.records import Document
-from verify.scoring import summarize
+from verify.scoring import merge, summarize
 from verify.tokenization import Tokenizer
 from watermark.windows import TokenBatch
 
@@ -71,3 +71,51 @@ def test_empty_answers_are_counted(tokenizer):
     assert (s.n_documents, s.n_seen) == (2, 0)
     assert summarize_documents([], 2, tokenizer=tokenizer).n_documents == 0
     assert json.loads(s.to_bytes().split(b"\n")[0])["n_documents"] == 2
+
+
+def test_empty_answers_make_bounded_batches():
+    parts = []
+    many = (Document(name="", token_ids=ids()) for _ in range(50_000))
+    summarize_documents(many, 2, tokenizer=None, progress=parts.append)
+    assert max(part.n_documents for part in parts) <= 1 << 14
+
+
+@pytest.fixture
+def conversations(prose):
+    """Three conversations: each answer repeats the turn before it, or says something new."""
+    made = []
+    for number in range(3):
+        turns = tuple(text[:300] for text in prose[20 * number :][:20])
+        for at in range(1, 20, 2):
+            answer = turns[at - 1] if at % 4 == 1 else turns[at]
+            made.append(Document(name=f"{number}[{at}]", text=answer, turns=turns, n_shown=at))
+    return made
+
+
+def test_a_conversation_is_scored_as_its_responses_one_by_one(tokenizer, conversations):
+    """And what comes later is not taken for what was shown."""
+    whole = summarize_documents(conversations, 2, tokenizer=tokenizer)
+    single = [summarize_documents([d], 2, tokenizer=tokenizer) for d in conversations]
+    assert whole.to_bytes() == merge(single, 2).to_bytes()
+    assert [s.n_seen - s.n_first_h == s.n_repeated_window + s.n_copied_from_prompt for s in single] == [
+        True, False, True, False, True, False, True, False, True, False,
+    ] * 3  # fmt: skip
+
+
+def test_every_turn_is_tokenized_once(tokenizer, conversations, monkeypatch):
+    seen, encode = [], Tokenizer.encode_batch
+    monkeypatch.setattr(Tokenizer, "encode_batch", lambda self, texts: seen.extend(texts) or encode(self, texts))
+    monkeypatch.setattr(corpus, "BATCH_CHARACTERS", 1)  # and a conversation stays in one batch
+    summarize_documents(conversations, 2, tokenizer=tokenizer)
+    answers = [d.text for d in conversations]
+    turns = [turn for d in conversations[::10] for turn in d.turns[:19]]
+    assert sorted(seen) == sorted(answers + turns)
+
+
+def test_a_prompt_of_its_own_counts_beside_the_turns(tokenizer, prose):
+    turns = (prose[0][:300], "an answer", prose[1][:300])
+    answers = [Document(name="a", text=prose[2][:300], prompt=prose[2][:300], turns=turns, n_shown=1)]
+    answers += [Document(name="b", text=prose[1][:300], prompt="other", turns=turns, n_shown=3)]
+    s = summarize_documents(answers, 2, tokenizer=tokenizer)
+    assert len(s.pairs) == 0
+    assert s.n_copied_from_prompt > 100

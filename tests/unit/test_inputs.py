@@ -1,9 +1,14 @@
 """What people really have -> documents, and every way in which it can be broken."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
+import os
+import re
 import resource
+import subprocess
 import sys
 import time
 
@@ -12,6 +17,7 @@ import numpy as np
 import pytest
 import zstandard
 
+from verify import records
 from verify.errors import InputError, Refused, quoted
 from verify.inputs import open_documents, read_prompts
 from verify.records import Document, Transcript, transcript_from_json
@@ -32,7 +38,7 @@ def read(tmp_path, monkeypatch):
             (tmp_path / "p").write_bytes(prompts.encode())
             options["prompts"] = "p"
         return [
-            (d.name, d.text if d.token_ids is None else d.token_ids.tolist(), d.prompt)
+            (d.name, d.text if d.token_ids is None else d.token_ids.tolist(), "\n".join(d.shown_after(None)) or None)
             for d in open_documents("x", **options)
         ]
 
@@ -190,7 +196,24 @@ def test_sharegpt_every_turn_of_the_assistant_is_a_document_after_all_earlier_tu
 
 def test_conversation_without_an_answer_is_counted(read):
     assert read(lines({"conversations": [{"from": "human", "value": "q"}]})) == [("x:1", "", "q")]
-    assert read(lines({"conversations": []})) == [("x:1", "", "")]
+    assert read(lines({"conversations": []})) == [("x:1", "", None)]
+
+
+def test_turns_are_kept_once_per_conversation(tmp_path):
+    talk = {"conversations": [{"from": who, "value": what} for who, what in TURNS]}
+    (tmp_path / "x").write_text(lines(talk, talk))
+    first, second, other, _ = open_documents(str(tmp_path / "x"))
+    assert second.continues(first)
+    assert (first.shown_after(None), second.shown_after(first)) == (["s", "q1"], ["a1", "q2"])
+    assert not other.continues(second)
+    assert other.shown_after(second) == ["s", "q1"]
+    assert not Document(name="a").continues(Document(name="b"))
+
+
+def test_choices_share_their_prompt(tmp_path):
+    (tmp_path / "x").write_text(lines({"choices": [{"text": "a"}, {"text": "b"}], "prompt": "q"}))
+    first, second = open_documents(str(tmp_path / "x"))
+    assert (first.shown_after(None), second.shown_after(None), second.shown_after(first)) == (["q"], ["q"], [])
 
 
 @pytest.mark.parametrize("indent", [None, 2])
@@ -253,8 +276,42 @@ def test_prompts_are_matched_by_order(read, prompts):
     assert [prompt for *_, prompt in read('"a"\n"b"\n', prompts=prompts)] == ["q1", "q2"]
 
 
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        '[{"role": "user", "content": "q1"}]\n[{"role": "user", "content": "q2"}]\n',
+        '["q1", "q2"]',
+        '["q1",\n "q2"]',
+        '[{"prompt": "q1"}, {"prompt": ["q2"]}]',
+        '[[{"role": "user", "content": "q1"}], [{"role": "user", "content": "q2"}]]',
+        '[\n{"prompt": "q1"},\n[{"role": "user", "content": "q2"}]\n]',
+    ],
+)
+def test_prompts_may_be_lists_of_chat_messages_or_one_array(read, prompts):
+    assert [prompt for *_, prompt in read('"a"\n"b"\n', prompts=prompts)] == ["q1", "q2"]
+
+
+def test_a_list_of_chat_messages_over_several_lines_is_refused_with_the_remedy(refusal):
+    hint = refusal('"a"\n', prompts='[\n{"role": "user", "content": "q"}\n]')[1]
+    assert hint == "each list of chat messages goes on a line of its own: jq -c . FILE"
+
+
+def test_one_list_of_chat_messages_is_one_prompt(read):
+    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
+    assert read('"a"\n', prompts=lines(messages)) == [("x:1", "a", "s\nq")]
+
+
+@pytest.mark.parametrize("first", ["7", "null", "true", "1.5"])
+def test_prompts_that_begin_with_another_json_value_are_refused(refusal, first):
+    message, hint = refusal('"a"\n', prompts=f"{first}\nq\n")
+    expected = "expected a string, a list of chat messages or an object with 'prompt' or plain text"
+    assert message == f"p:1: cannot tell whether {json.loads(first)!r} is text, {expected}"
+    assert hint == "write each prompt as a JSON string on its line: jq -R . FILE"
+
+
 def test_prompts_in_plain_text_may_begin_with_a_quote_or_be_blank(read):
-    assert [prompt for *_, prompt in read('"a"\n"b"\n', prompts='"Yes," she said.\n\n')] == ['"Yes," she said.', ""]
+    for first in ('"Yes," she said.', "[Verse 1]"):
+        assert [prompt for *_, prompt in read('"a"\n"b"\n', prompts=f"{first}\n\n")] == [first, None]
 
 
 def test_prompt_of_the_record_follows_the_prompt_of_the_file(read):
@@ -266,8 +323,14 @@ def test_prompt_of_the_record_follows_the_prompt_of_the_file(read):
     [
         ("q1\n", "p: 1 prompts, and x:2 is response 2, expected one per response"),
         ("q1\nq2\nq3\n", "p:3: prompt 3, and there are 2 responses, expected one per response"),
-        ("", "p: empty file, expected at least one document"),
-        ('"q1"\n7\n', "p:2: record is 7, expected a string or an object with 'prompt'"),
+        ("", "p: empty file, expected at least one prompt"),
+        ("\n \n", "p: only blank lines, expected at least one prompt"),
+        (
+            '"q1"\n7\n',
+            "p:2: record is 7, expected a string, a list of chat messages or an object with 'prompt'",
+        ),
+        ('["q1"]\n["q2"]\n', 'p:2: not JSON at offset 1, near \'["q1"]\\n["q2"]\\n\', expected one JSON value'),
+        ('[\n{"role": "user", "content": "q1"}]', "p#1: found the fields 'role', 'content', expected 'prompt'"),
         ('"q1"\n{"q": 1}\n', "p:2: found the fields 'q', expected 'prompt'"),
         ('{"prompt": 7}\n', "p:1: prompt is 7, expected a string or a list of chat messages"),
         ("{q1\n", "p:1: not JSON at offset 1, near '{q1\\n', expected one JSON value"),
@@ -407,6 +470,35 @@ def test_token_ids_out_of_range_or_of_another_type(refusal, item):
     assert refusal(lines(transcript | {"token_ids": [1, 2, item]}))[0] == f"x:1: {expected}"
 
 
+def test_more_token_ids_than_the_limit(refusal, monkeypatch):
+    monkeypatch.setattr(records, "MAX_TOKENS", 3)
+    assert refusal(lines({"token_ids": [1, 2, 3]}, {"token_ids": [1, 2, 3, 4]})) == (
+        "x:2: token_ids has 4 items, expected at most 3",
+        None,
+    )
+
+
+def test_what_does_not_fit_in_memory(tmp_path):
+    """In a process with little memory: as text, as an array, and as a line."""
+    (tmp_path / "x").write_bytes(b"[" + b"[]," * 20_000_000 + b"0]")
+    program = """
+import resource, sys
+from verify.errors import InputError
+from verify.inputs import open_documents
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]), used + int(sys.argv[2])))
+try:
+    list(open_documents("x", format=sys.argv[1]))
+except InputError as error:
+    print(error)
+"""
+    for format, room in [("text", 50 << 20), ("text", 90 << 20), ("jsonl", 200 << 20)]:
+        command = [sys.executable, "-c", program, format, str(room)]
+        environment = os.environ | {"PYTHONPATH": os.getcwd()}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == "x: does not fit in memory, expected records or a text that do\n", (format, room)
+
+
 def test_nan_among_token_ids(refusal):
     expected = "x:1: not JSON at offset 15, near '{\"token_ids\": [NaN]}', expected one JSON value"
     assert refusal('{"token_ids": [NaN]}')[0] == expected
@@ -425,6 +517,50 @@ def test_text_that_begins_like_json_is_refused_with_the_flag_to_use(refusal, dat
     message, hint = refusal(data)
     assert message.startswith("x:1: not JSON at offset ")
     assert hint == f"read as JSON because it begins with {data[0]!r}; plain text needs --input-format text"
+
+
+@pytest.mark.parametrize(
+    "data",
+    ['{"text": "a"}{"text": "b"}', '{"text": "a"} {"text": "b"}\n', '{\n "text": "a"\n}\n{\n "text": "b"\n}\n'],
+)
+@pytest.mark.parametrize("format", ["auto", "jsonl"])
+def test_json_objects_that_are_not_one_a_line_are_no_text(refusal, data, format):
+    expected = "JSON objects over several lines, or several on one, become one a line with: jq -c . FILE"
+    assert refusal(data, format=format)[1] == expected
+
+
+@pytest.mark.parametrize("data", ['{"text": nope}', '[{"text": nope}]', '[\n{"text": nope}\n]', '{"text": "\udc00"}'])
+def test_broken_json_is_not_taken_for_text(refusal, data):
+    assert "--input-format text" not in str(refusal(data.encode(errors="surrogatepass"))[1])
+
+
+SECRET = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        f'{{"kind": "{SECRET}", }}',
+        f'{{"kind": "{SECRET}"',
+        f'{{"kind": "{SECRET.upper()}"}} x',
+        f'{{"secret": "{SECRET[:20]} {SECRET[:20]}"',
+        f"[\n{SECRET}]",
+        json.dumps({"value_key": SECRET[:31], "selector_key": SECRET[:31]}, indent=1)[:-3],
+    ],
+)
+def test_digits_of_a_key_are_not_quoted(refusal, data):
+    """A key file that was named by mistake, as responses and as prompts."""
+    for message, hint in (refusal(data, format="jsonl"), refusal('"a"\n', prompts=data)):
+        assert "hidden" in message
+        assert not re.search("[0-9a-fA-F]{8}", message + str(hint))
+
+
+def test_hexadecimal_digits_are_hidden_before_the_quote_is_cut(refusal):
+    assert refusal('"a"\n{"id": "' + SECRET[:32] + '", x}')[0].startswith(
+        "x:2: not JSON at offset 43, near '<hex hidden>\", x}'"
+    )
+    shorter = refusal('"a"\n{"id": "' + SECRET[:31] + '", x}')[0]
+    assert shorter.startswith("x:2: not JSON at offset 42, near 'ef0123456789abcde\", x}'")
 
 
 def test_the_format_of_the_first_record_is_the_format_of_the_file(refusal):
@@ -446,11 +582,38 @@ def test_truncated_and_damaged_compression(refusal, pack, kind):
     assert message.startswith(f"x: {kind} data ends early, after ")
     assert message.endswith(" bytes were decompressed, expected a complete file")
     assert hint == "copy or download the file again"
-    assert refusal(packed[:10] + b"\xff" * 20)[0].startswith(f"x: {kind} data is broken after ")
-    assert (
-        refusal(packed + b"junk")[0]
-        == f"x: {kind} data is broken after 12 decompressed bytes, expected a valid {kind} file"
-    )
+    assert refusal(packed[:10] + b"\xff" * 20)[0].startswith(f"x: {kind} data cannot be decompressed after the first ")
+    message, hint = refusal(packed + b"junk")
+    assert message == f"x: {kind} data cannot be decompressed after the first 12 bytes, expected a valid {kind} file"
+    assert hint.startswith("the decoder says: ")
+
+
+def test_zstd_that_needs_a_large_window_says_so(refusal):
+    parameters = zstandard.ZstdCompressionParameters(window_log=30, enable_ldm=False)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    hint = refusal(packer.compress(b'"a"\n' * 100) + packer.flush())[1]
+    assert hint == "the decoder says: zstd decompressor error: Frame requires too much memory for decoding"
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (bz2.compress(b"a"), "bzip2"),
+        (lzma.compress(b"a"), "xz"),
+        (b"PK\3\4\x14\0", "zip"),
+        (b"PAR1\x15\4\x15", "parquet"),
+    ],
+    ids=["bzip2", "xz", "zip", "parquet"],
+)
+def test_other_kinds_of_file_are_named(refusal, data, kind):
+    message, hint = refusal(data)
+    assert message == f"x: is {kind} data, expected text or JSON, plain or in gzip or zstd"
+    assert "FILE" in hint
+
+
+def test_text_may_begin_like_another_kind_of_file(read):
+    for data in ("BZh9 is how bzip2 begins", "PAR1 for the course", "PK"):
+        assert read(data) == [("x", data, None)]
 
 
 def test_zstd_without_the_package(refusal, monkeypatch):
@@ -522,7 +685,14 @@ def test_paths_that_cannot_be_opened(tmp_path, monkeypatch):
     ]:
         with pytest.raises(InputError) as caught:
             next(open_documents(path))
-        assert str(caught.value) == f"{path}: cannot be opened: {reason}, expected a readable file"
+        assert str(caught.value) == f"{repr(path)[1:-1]}: cannot be opened: {reason}, expected a readable file"
+
+
+def test_control_characters_in_file_names_are_escaped(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "\x1b[31m\nü.txt"
+    (tmp_path / name).write_text("a")
+    assert next(open_documents(name)).name == "\\x1b[31m\\nü.txt"
 
 
 def test_permission_denied(monkeypatch):

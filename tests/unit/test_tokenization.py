@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -75,6 +76,43 @@ def test_batches_do_not_change_the_ids(file, monkeypatch):
     assert tokenizer.encode_batch([]) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("a" * 100, ["a" * 100]),
+        ("a" * 95 + "\nb c" + "d" * 50, ["a" * 95 + "\n", "b c" + "d" * 50]),
+        ("a" * 95 + " bc" + "d" * 50, ["a" * 95 + " ", "bc" + "d" * 50]),
+        ("a" * 89 + "\n" + "b" * 60, ["a" * 89 + "\n" + "b" * 10, "b" * 50]),
+        ("a" * 90 + "\n" + "b" * 60, ["a" * 90 + "\n", "b" * 60]),
+        ("a" * 99 + "\n" + "b", ["a" * 99 + "\n", "b"]),
+        ("a" * 100 + "\n", ["a" * 100, "\n"]),
+        ("é" * 250, ["é" * 100, "é" * 100, "é" * 50]),
+    ],
+)
+def test_a_long_text_is_encoded_in_pieces(file, monkeypatch, text, pieces):
+    """Cut after a newline near the limit, else after a space, else at the limit."""
+    tokenizer, calls = Tokenizer.load(str(file)), []
+    want = np.concatenate(tokenizer.encode_batch(pieces))
+    monkeypatch.setattr(tokenization, "PIECE_CHARACTERS", 100)
+    monkeypatch.setattr(tokenization, "CUT_CHARACTERS", 10)
+    encode = Tokenizer._encode
+    monkeypatch.setattr(Tokenizer, "_encode", lambda self, texts: calls.extend(texts) or encode(self, texts))
+    first, got, last = tokenizer.encode_batch(["the cat", text, ""])
+    assert calls == ["the cat", *pieces, ""]
+    assert got.tolist() == want.tolist()
+    assert (len(first) > 0, len(last)) == (True, 0)
+
+
+def test_a_call_encodes_no_more_than_the_batch_size(file, monkeypatch):
+    tokenizer, calls = Tokenizer.load(str(file)), []
+    monkeypatch.setattr(tokenization, "PIECE_CHARACTERS", 100)
+    monkeypatch.setattr(tokenization, "BATCH_CHARACTERS", 250)
+    encode = Tokenizer._encode
+    monkeypatch.setattr(Tokenizer, "_encode", lambda self, texts: calls.append(texts) or encode(self, texts))
+    tokenizer.encode_batch(["a" * 1000, "b" * 60, "c" * 90])
+    assert [sum(map(len, texts)) for texts in calls] == [200, 200, 200, 200, 200, 150]
+
+
 def test_vocabulary_size_is_one_more_than_the_largest_id(tmp_path):
     """Ids may have gaps, and added tokens come after the model's."""
     content = json.loads(make())
@@ -107,11 +145,22 @@ def test_broken_files(tmp_path, data):
     assert str(caught.value).endswith(", expected a tokenizer.json of Hugging Face tokenizers")
 
 
+@pytest.mark.parametrize(
+    "data", [b'{"secret": "%s"}', b'{"kind": "%s"}', b"%s", b'"%s"', b'{"model": "%s"}', b'{"truncation": "%s"}']
+)
+def test_digits_of_a_key_are_not_quoted(tmp_path, data):
+    (tmp_path / "t").write_bytes(data % (b"0123456789abcdef" * 4))
+    with pytest.raises(InputError) as caught:
+        Tokenizer.load(str(tmp_path / "t"))
+    assert "hidden" in caught.value.message
+    assert not re.search("[0-9a-f]{8}", caught.value.message.replace(str(tmp_path), "") + str(caught.value.hint))
+
+
 def test_files_that_cannot_be_read(tmp_path):
     for path, name, reason in [
         (tmp_path / "missing", tmp_path / "missing", "no such file or directory"),
         (tmp_path, tmp_path / "tokenizer.json", "no such file or directory"),
-        ("a\0b", "a\0b", "embedded null byte"),
+        ("a\0b", "a\\x00b", "embedded null byte"),
     ]:
         with pytest.raises(InputError) as caught:
             Tokenizer.load(str(path))

@@ -340,21 +340,23 @@ def child(node: bytes, kind: str, name: str, context: str = "") -> bytes:
     return hkdf(node, lp("radiolabel/v1/child", kind, name, context), 32)
 
 
-def aes_key(node: bytes, purpose: str, width: int) -> bytes:
-    return hkdf(node, lp("radiolabel/v1/aes", "aes128-v1", purpose, str(width)), 16)
+def aes_key(node: bytes, purpose: str, width: int, shares: str) -> bytes:
+    return hkdf(node, lp("radiolabel/v1/aes", "aes128-v1", purpose, str(width), shares), 16)
 
 
-def aes_keys(node: bytes, purpose: str) -> dict[str, str]:
-    return {str(h): aes_key(node, purpose, h).hex() for h in (1, 2, 3)}
+def aes_keys(node: bytes, purpose: str) -> dict[str, dict[str, str]]:
+    """Return the keys of every share setting and width."""
+    texts = [shares_string(shares) for _, _, shares in VALUE_SETTINGS]
+    return {text: {str(h): aes_key(node, purpose, h, text).hex() for h in (1, 2, 3)} for text in texts}
 
 
 def master_id(master: bytes) -> str:
-    return hkdf(master, lp("radiolabel/v1/id", ""), 16).hex()
+    return hkdf(master, lp("radiolabel/v1/id", ""), 32).hex()
 
 
 def bound_id(secret: bytes, path: str, spec: str, width: int, shares: str) -> str:
     """Return the id of an epoch (its node) or of a value file (value key, then selector key)."""
-    return hkdf(secret, lp("radiolabel/v1/id", path, spec, str(width), shares), 16).hex()
+    return hkdf(secret, lp("radiolabel/v1/id", path, "aes128-v1", spec, str(width), shares), 32).hex()
 
 
 def shares_string(shares: dict[str, int]) -> str:
@@ -401,7 +403,7 @@ def make_epoch(master: bytes, name: str, beacon: str) -> Json:
         "leaf": {
             "path": f"{path}/leaf/{NAMES['leaf']}",
             "node": leaf.hex(),
-            "key": aes_key(leaf, "leaf", 1).hex(),
+            "key": aes_key(leaf, "leaf", 1, "").hex(),
         },
         "channels": [
             {
@@ -417,8 +419,8 @@ def make_epoch(master: bytes, name: str, beacon: str) -> Json:
 
 def value_settings(path: str, node: bytes, selector: bytes, settings: Settings) -> Json:
     spec, width, shares = settings
-    value_key, selector_key = aes_key(node, spec, width), aes_key(selector, "selector", width)
     text = shares_string(shares)
+    value_key, selector_key = aes_key(node, spec, width, text), aes_key(selector, "selector", width, text)
     return {
         "path": path,
         "scheme": spec,
@@ -456,7 +458,7 @@ def make_keys() -> Json:
     # One value file with all four shares and one without a leaf share.
     for number, channel in ((1, 1), (3, 0)):
         value = epoch["value_files"][number]
-        keys = epoch["channels"][channel]["value_keys"][value["scheme"]]
+        keys = epoch["channels"][channel]["value_keys"][value["scheme"]][value["shares_string"]]
         files.append(
             {
                 **kind,
@@ -468,7 +470,7 @@ def make_keys() -> Json:
                 "shares": value["shares"],
                 "prf": "aes128-v1",
                 "value_key": keys[str(value["width"])],
-                "selector_key": epoch["selector"]["keys"][str(value["width"])],
+                "selector_key": epoch["selector"]["keys"][value["shares_string"]][str(value["width"])],
             }
         )
         expect(epoch["channels"][channel]["path"], value["path"], "channel of the value file")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from watermark.channels import CHANNELS, Shares
+from watermark.channels import CHANNELS, Shares, channel_of
 from watermark.deployment import Deployment
 from watermark.keyfile import read_key, write_key
 from watermark.keys import MasterKey, derive
@@ -65,7 +65,7 @@ def test_channels(case):
     edges = Shares.from_mapping(case["shares"]).edges()
     assert edges.tolist() == case["edges"]
     x = np.array([c["x"] for c in case["cases"]], dtype=np.uint64)
-    got = np.searchsorted(edges[1:-1], x, side="right")
+    got = channel_of(edges, x)
     assert [CHANNELS[i] for i in got] == [c["channel"] for c in case["cases"]]
 
 
@@ -80,14 +80,16 @@ def test_key_tree(vector):
             epoch = derive(master, v["path"], deployment=deployment, beacon=v["beacon"].encode())
             assert epoch.secret.reveal().hex() == v["secret"]
             assert epoch.id == epoch_id
-            assert epoch._selector().reveal().hex() == v["selector"]["keys"][str(width)]
+            assert epoch._selector().reveal().hex() == v["selector"]["keys"][deployment.shares.canonical()][str(width)]
             name = v["leaf"]["path"].rsplit("/", 1)[-1]
             zero = pack_blocks(np.zeros((1, 1), dtype=np.uint32), np.zeros(1, dtype=np.uint32))
             direct = Prf(Secret(bytes.fromhex(v["leaf"]["key"])))
             assert (epoch.leaf_prf(name).words(zero) == direct.words(zero)).all()
             for channel in v["channels"]:
                 key = derive(epoch, channel["path"])
-                assert key.value.reveal().hex() == channel["value_keys"][spec][str(width)]
+                assert (
+                    key.value.reveal().hex() == channel["value_keys"][spec][deployment.shares.canonical()][str(width)]
+                )
         for f in v["value_files"]:
             deployment = Deployment(parse(f["scheme"]), f["width"], Shares.from_mapping(f["shares"]))
             key = derive(master, f["path"], deployment=deployment, beacon=v["beacon"].encode())

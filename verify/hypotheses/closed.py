@@ -2,7 +2,7 @@
 
 Symbols: n distinct scored pairs, S the sum of their scores in natural units, K(theta) = ln E exp(theta s).
 
-H0: the text does not depend on the value key.
+H0: the text does not depend on the value key, and both keys were fixed before anybody looked at the text.
 The pairs are distinct, so under H0 their scores are independent with the scheme's law over the random key, whatever
 the text is. The p-value is P(S >= observed), exact for the tournament, an upper bound for Gumbel (scores rounded
 down) and the green list (threshold rounded down), up to AES's distance from a random function (`watermark.prf`).
@@ -20,8 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from verify.tails import binomial_log10_sf, gamma_log10_sf, weighted_binomial_log10_sf
 from watermark.schemes.laws import BernoulliLaw, ExponentialLaw, Law
 
-# theta times the score's standard deviation: two a factor of 2, from a strong mark down to a trace of one.
-THETA_GRID: Final = 2.0 ** np.arange(1.0, -11.0, -0.5)
+# theta times the score's standard deviation: two a factor of 2, from a strong mark down to what 10^10 pairs can show.
+THETA_GRID: Final = 2.0 ** np.arange(1.0, -17.0, -0.5)
 
 
 def log10_p(law: Law, n: int, totals: ArrayLike) -> NDArray[np.float64]:

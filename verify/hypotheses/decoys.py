@@ -1,6 +1,8 @@
 """The decoy test: a p-value that needs no formula.
 
 H0: the true value key and N decoy keys, drawn uniformly by the same procedure, are exchangeable given the text.
+The decoys are drawn from a digest of the distinct pairs and the key's id: nobody can choose a text with the decoys in
+hand, and nobody can choose the decoys.
 p = (1 + number of decoys that score at least as high) / (N + 1); ties count against the true key. Exact.
 Decoys keep the selector, so that all keys score the same pairs.
 (Barnard 1963, discussion of Bartlett, J. R. Stat. Soc. B 25; Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9.)
@@ -8,8 +10,10 @@ Decoys keep the selector, so that all keys score the same pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
 from math import log10
 from typing import Final
 
@@ -32,12 +36,12 @@ class DecoyRank:
     Attributes:
         n: decoys.
         rank: 1 is the top; decoys that tie stand before the true key.
-        seed: of the generator that drew them.
+        seed: 64 hexadecimal digits, SHA-256 of the pairs' canonical bytes and the key's id.
     """
 
     n: int
     rank: int
-    seed: int
+    seed: str
 
     @property
     def log10_p(self) -> float:
@@ -45,16 +49,30 @@ class DecoyRank:
         return log10(self.rank) - log10(self.n + 1)
 
 
-def rank(
-    pairs: Pairs, key: ValueKey, *, n: int, seed: int, progress: Callable[[int], None] = lambda done: None
-) -> DecoyRank:
+def seed_of(pairs: Pairs, key: ValueKey) -> str:
+    """The seed of the decoys of a corpus and a key."""
+    ordered = pairs.ascending()
+    digest = sha256(ordered.low.astype("<u8").tobytes())
+    if ordered.high is not None:
+        digest.update(ordered.high.astype("<u2").tobytes())
+    digest.update(key.id.encode())
+    return digest.hexdigest()
+
+
+def draw_decoys(seed: str, n: int) -> Iterator[Secret]:
+    """`n` decoy keys: 16 bytes each of a PCG64 stream seeded with the integer `seed`."""
+    generator = np.random.Generator(np.random.PCG64(int(seed, 16)))
+    for _ in range(n):
+        yield Secret(generator.bytes(AES_BYTES))
+
+
+def rank(pairs: Pairs, key: ValueKey, *, n: int, progress: Callable[[int], None] = lambda done: None) -> DecoyRank:
     """Rank the true key among decoys on the same distinct pairs.
 
     Args:
         pairs: distinct pairs of a corpus that was chosen without the key.
         key: the true key.
         n: number of decoys, at least 1.
-        seed: of `numpy.random.Generator(PCG64)`, for the decoys' 16 bytes each.
         progress: called with the number of decoys done since the last call.
     """
     if n < 1:
@@ -62,7 +80,8 @@ def rank(
     scheme = key.deployment.scheme
     blocks = np.concatenate([*channel_blocks(pairs, key), np.empty((0, 4), dtype=np.uint32)])
     chunks = [blocks[start : start + CHUNK_BLOCKS] for start in range(0, len(blocks), CHUNK_BLOCKS)]
-    generator = np.random.Generator(np.random.PCG64(seed))
+    seed = seed_of(pairs, key)
+    decoys = draw_decoys(seed, n)
 
     def totals(keys: list[Secret]) -> NDArray[np.int64]:
         prfs, sums = [Prf(k) for k in keys], np.zeros(len(keys), dtype=np.int64)
@@ -72,8 +91,7 @@ def rank(
         return sums
 
     true, beaten_by = totals([key.value])[0], 0
-    for start in range(0, n, KEYS_AT_ONCE):
-        count = min(KEYS_AT_ONCE, n - start)
-        beaten_by += int((totals([Secret(generator.bytes(AES_BYTES)) for _ in range(count)]) >= true).sum())
-        progress(count)
+    while some := list(islice(decoys, KEYS_AT_ONCE)):
+        beaten_by += int((totals(some) >= true).sum())
+        progress(len(some))
     return DecoyRank(n=n, rank=1 + beaten_by, seed=seed)

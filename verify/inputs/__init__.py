@@ -15,13 +15,14 @@ The format of the first record is the format of the file.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 import msgspec
 
-from verify.decoding import ANY
+from verify.decoding import ANY, is_cut
 from verify.errors import InputError, quoted
 from verify.inputs.containers import MAX_FILE_BYTES, MAX_LINE_BYTES, Start, records, start, whole_text
 from verify.inputs.formats import PARSERS, detect
@@ -30,6 +31,9 @@ from verify.inputs.streams import display_name, open_stream
 from verify.records import Document
 
 FORMATS: Final = ("auto", "text", *PARSERS)
+
+_OBJECT: Final = re.compile(rb"\{\s*\"|^\s*[\[{]\s*$")  # also where the first line ends after the bracket
+_TOUCHING: Final = re.compile(rb"\}\s*\{")
 
 __all__ = ["FORMATS", "MAX_FILE_BYTES", "MAX_LINE_BYTES", "open_documents", "read_prompts"]
 
@@ -61,15 +65,16 @@ def open_documents(
     if path == prompts == "-":
         raise InputError("responses and prompts are both '-', expected standard input for one of them")
     with ExitStack() as stack:
+        stack.enter_context(_memory_as_input_error(path))
 
-        def begin(path: str) -> Start:
+        def begin(path: str, what: str) -> Start:
             stream = stack.enter_context(open_stream(path))
             name = display_name(path)
-            return start(stream, name, max_line_bytes=max_line_bytes, max_file_bytes=max_file_bytes)
+            return start(stream, name, what, max_line_bytes=max_line_bytes, max_file_bytes=max_file_bytes)
 
-        documents = _documents(begin(path), format)
+        documents = _documents(begin(path, "document"), format)
         if prompts is not None:
-            documents = with_prompts(documents, prompts_of(begin(prompts)), display_name(prompts))
+            documents = with_prompts(documents, prompts_of(begin(prompts, "prompt")), display_name(prompts))
         yield from documents
 
 
@@ -79,12 +84,25 @@ def read_prompts(path: str) -> list[str]:
     Raises:
         InputError: unreadable or malformed input, or no prompt in it.
     """
-    with open_stream(path) as stream:
-        begin = start(stream, display_name(path), max_line_bytes=MAX_LINE_BYTES, max_file_bytes=MAX_FILE_BYTES)
+    with _memory_as_input_error(path), open_stream(path) as stream:
+        begin = start(
+            stream, display_name(path), "prompt", max_line_bytes=MAX_LINE_BYTES, max_file_bytes=MAX_FILE_BYTES
+        )
         found = [prompt for _, prompt in prompts_of(begin) if prompt.strip()]
     if not found:
         raise InputError(f"{display_name(path)}: no prompt, expected one a line")
     return found
+
+
+@contextmanager
+def _memory_as_input_error(path: str) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise InputError(
+            f"{display_name(path)}: does not fit in memory, expected records or a text that do",
+            hint="JSONL is read a line at a time: jq -c '.[]' FILE; a long text may be cut into several files",
+        ) from None
 
 
 def _documents(begin: Start, format: str) -> Iterator[Document]:
@@ -92,17 +110,26 @@ def _documents(begin: Start, format: str) -> Iterator[Document]:
         yield Document(name=begin.name, text=whole_text(begin))
         return
     found = records(begin)
+    try:
+        first = next(found)
+    except InputError as error:
+        raise InputError(error.message, hint=error.hint or _hint(begin, format)) from None
     if format == "auto":
-        try:
-            where, record = next(found)
-        except InputError as error:
-            why = f"read as JSON because it begins with {quoted(begin.mark.decode())}"
-            raise InputError(error.message, hint=error.hint or f"{why}; plain text needs --input-format text") from None
+        where, record = first
         format = detect(record, where)
-        found = itertools.chain([(where, record)], found)
     parse = PARSERS[format]
-    for where, record in found:
+    for where, record in itertools.chain([first], found):
         yield from parse(record, where)
+
+
+def _hint(begin: Start, format: str) -> str | None:
+    """What to do about a first record that is not JSON."""
+    if begin.mark == b"{" and (_TOUCHING.search(begin.first) or is_cut(begin.first)):
+        return "JSON objects over several lines, or several on one, become one a line with: jq -c . FILE"
+    if format == "auto" and not _OBJECT.search(begin.first):
+        why = f"read as JSON because it begins with {quoted(begin.mark.decode())}"
+        return f"{why}; plain text needs --input-format text"
+    return None
 
 
 def _is_text(begin: Start) -> bool:

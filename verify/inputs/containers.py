@@ -70,15 +70,22 @@ class Start:
         return data
 
 
-def start(stream: BinaryIO, name: str, *, max_line_bytes: int, max_file_bytes: int) -> Start:
+def start(stream: BinaryIO, name: str, what: str, *, max_line_bytes: int, max_file_bytes: int) -> Start:
     """Pass over a byte order mark and blank lines.
+
+    Args:
+        stream: the file.
+        name: what errors call it.
+        what: what it holds, "document" or "prompt".
+        max_line_bytes: see `Start`.
+        max_file_bytes: see `Start`.
 
     Raises:
         InputError: an empty file, only blank lines, or an encoding other than UTF-8.
     """
     line, first = 1, stream.readline(max_line_bytes + 1)
     if not first:
-        raise InputError(f"{name}: empty file, expected at least one document")
+        raise InputError(f"{name}: empty file, expected at least one {what}")
     _refuse_other_encoding(first, name)
     first = first.removeprefix(codecs.BOM_UTF8)
     while not first or first.isspace():
@@ -86,7 +93,7 @@ def start(stream: BinaryIO, name: str, *, max_line_bytes: int, max_file_bytes: i
             raise _too_long(name, line, max_line_bytes)
         line, first = line + 1, stream.readline(max_line_bytes + 1)
         if not first:
-            raise InputError(f"{name}: only blank lines, expected at least one document")
+            raise InputError(f"{name}: only blank lines, expected at least one {what}")
     return Start(stream, name, line, first, max_line_bytes, max_file_bytes)
 
 
@@ -123,9 +130,18 @@ def records(begin: Start) -> Iterator[tuple[str, object]]:
     elif begin.mark == b"{" and len(begin.first) <= begin.max_line_bytes and is_cut(begin.first):
         yield f"{name}:{begin.line}", decode(begin.rest(), ANY, name=name, line=begin.line)
     else:
-        for number, line in lines(begin):
-            if not line.isspace():
-                yield f"{name}:{number}", decode(line, ANY, name=name, line=number)
+        yield from values(begin)
+
+
+def values(begin: Start) -> Iterator[tuple[str, object]]:
+    """(name, decoded JSON value) of every line that is not blank.
+
+    Raises:
+        InputError: a line is not JSON, or is over the limit.
+    """
+    for number, line in lines(begin):
+        if not line.isspace():
+            yield f"{begin.name}:{number}", decode(line, ANY, name=begin.name, line=number)
 
 
 def whole_text(begin: Start) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from verify.errors import InputError, listed, quoted
-from verify.inputs.content import joined, record_prompt, text_of
+from verify.inputs.content import record_prompt, text_of
 from verify.records import DIGEST, Document, token_ids_of, transcript
 
 Parse = Callable[[object, str], Iterator[Document]]
@@ -74,14 +74,13 @@ def openai(record: object, where: str) -> Iterator[Document]:
         choices = []
     if not isinstance(choices, list):
         raise InputError(f"{where}: choices is {quoted(choices)}, expected a list")
-    texts = (_choice(choice, where, f"choices[{i}]") for i, choice in enumerate(choices))
-    yield from _documents(((text, prompt) for text in texts), where, many=len(choices) > 1)
-    if not choices:
-        yield Document(name=where, text="", prompt=prompt)
+    turns = (prompt,) if prompt else ()
+    texts = [_choice(choice, where, f"choices[{i}]") for i, choice in enumerate(choices)]
+    yield from _documents([(text, len(turns)) for text in texts], turns, where)
 
 
 def sharegpt(record: object, where: str) -> Iterator[Document]:
-    """A conversation, whose every turn of the assistant is a document with all earlier turns as its prompt.
+    """A conversation, whose every turn of the assistant is a document that was shown all earlier turns.
 
     Raises:
         InputError: no conversation, a turn without a speaker, or a speaker who is neither known side.
@@ -95,9 +94,8 @@ def sharegpt(record: object, where: str) -> Iterator[Document]:
     if not isinstance(turns, list):
         raise InputError(f"{where}: {field} is {quoted(turns)}, expected a list of turns")
     said = [_turn(turn, where, f"{field}[{i}]") for i, turn in enumerate(turns)]
-    yield from _documents(_with_context(said), where, many=sum(answer for answer, _ in said) > 1)
-    if not any(answer for answer, _ in said):
-        yield Document(name=where, text="", prompt=joined(text for _, text in said))
+    answers = [(text, number) for number, (answer, text) in enumerate(said) if answer]
+    yield from _documents(answers, tuple(text for _, text in said), where)
 
 
 PARSERS: Final[dict[str, Parse]] = {"jsonl": jsonl, "openai": openai, "sharegpt": sharegpt}
@@ -128,9 +126,11 @@ def detect(record: object, where: str) -> str:
     )
 
 
-def _documents(pairs: Iterator[tuple[str, str | None]], where: str, *, many: bool) -> Iterator[Document]:
-    for number, (text, prompt) in enumerate(pairs, start=1):
-        yield Document(name=f"{where}[{number}]" if many else where, text=text, prompt=prompt)
+def _documents(answers: list[tuple[str, int]], turns: tuple[str, ...], where: str) -> Iterator[Document]:
+    """A document per (text, number of turns before it), or one without text that was shown all turns."""
+    for number, (text, n_shown) in enumerate(answers or [("", len(turns))], start=1):
+        name = f"{where}[{number}]" if len(answers) > 1 else where
+        yield Document(name=name, text=text, turns=turns, n_shown=n_shown)
 
 
 def _completion(record: dict[str, Any], where: str) -> dict[str, Any]:
@@ -173,15 +173,6 @@ def _turn(turn: object, where: str, field: str) -> tuple[bool, str]:
             hint="rename the speaker, so that no answer is taken for a question",
         )
     return speaker in ASSISTANTS, text_of(turn.get(what), where, f"{field}.{what}")
-
-
-def _with_context(said: list[tuple[bool, str]]) -> Iterator[tuple[str, str]]:
-    """Each turn of the assistant, and all turns before it."""
-    before = ""
-    for answer, text in said:
-        if answer:
-            yield text, before
-        before = joined((before, text))
 
 
 def _unknown(record: dict[str, Any], where: str, known: tuple[str, ...]) -> InputError:

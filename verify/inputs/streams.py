@@ -15,18 +15,26 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO, Final
 
+from verify.decoding import printable
 from verify.errors import InputError
 
 CHUNK: Final = 1 << 18  # bytes per read
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"  # RFC 8878, section 3.1.1
+BZIP2_BLOCK: Final = b"1AY&SY"  # after a digit; text may begin with BZh
+OTHER_MAGIC: Final = (
+    (b"BZh", "bzip2", "bunzip2 -k FILE"),
+    (b"\xfd7zXZ\0", "xz", "unxz -k FILE"),
+    (b"PK\3\4", "zip", "unzip FILE"),
+    (b"PAR1\x15", "parquet", "pandas.read_parquet(FILE).to_json(OUTPUT, orient='records', lines=True)"),
+)
 # Compressed bytes per step: an RLE block is 4 bytes for up to 128 KiB (RFC 8878, section 3.1.1.2), so 64 MiB per step.
 ZSTD_STEP: Final = 1 << 11
 
 
 def display_name(path: str) -> str:
     """How errors and documents name the file."""
-    return "<stdin>" if path == "-" else path
+    return "<stdin>" if path == "-" else printable(path)
 
 
 @contextmanager
@@ -53,6 +61,9 @@ def open_stream(path: str) -> Iterator[io.BufferedReader]:
             chunks = _gunzip(chunks, name)
         elif head.startswith(ZSTD_MAGIC):
             chunks = _unzstd(chunks, name)
+        for magic, kind, hint in OTHER_MAGIC:
+            if head.startswith(magic) and (kind != "bzip2" or head[4:10] == BZIP2_BLOCK):
+                raise InputError(f"{name}: is {kind} data, expected text or JSON, plain or in gzip or zstd", hint=hint)
         yield _buffered(chunks)
 
 
@@ -79,8 +90,8 @@ def _gunzip(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
                 chunk = file.read1(CHUNK)
             except EOFError:
                 raise _ends_early(name, "gzip", done) from None
-            except (OSError, zlib.error):
-                raise _broken(name, "gzip", done) from None
+            except (OSError, zlib.error) as error:
+                raise _broken(name, "gzip", done, error) from None
             if not chunk:
                 return
             done += len(chunk)
@@ -103,8 +114,8 @@ def _unzstd(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
                 frame = frame or zstandard.ZstdDecompressor().decompressobj()
                 try:
                     out = frame.decompress(rest)
-                except zstandard.ZstdError:
-                    raise _broken(name, "zstd", done) from None
+                except zstandard.ZstdError as error:
+                    raise _broken(name, "zstd", done, error) from None
                 rest = frame.unused_data if frame.eof else b""
                 frame = None if frame.eof else frame
                 done += len(out)
@@ -120,8 +131,11 @@ def _ends_early(name: str, kind: str, done: int) -> InputError:
     )
 
 
-def _broken(name: str, kind: str, done: int) -> InputError:
-    return InputError(f"{name}: {kind} data is broken after {done} decompressed bytes, expected a valid {kind} file")
+def _broken(name: str, kind: str, done: int, error: Exception) -> InputError:
+    return InputError(
+        f"{name}: {kind} data cannot be decompressed after the first {done} bytes, expected a valid {kind} file",
+        hint=f"the decoder says: {error}",
+    )
 
 
 class _Chunks(io.RawIOBase):
