@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from verify import finding
 from verify.scoring import score, summarize
+from watermark.decoding import Decoding
 from watermark.deployment import Deployment
-from watermark.engines.models import Decoding, answer, load
+from watermark.engines.models import answer, load
 from watermark.keys import MasterKey
 from watermark.sampling import Request, Sampler
 from watermark.secret import Secret

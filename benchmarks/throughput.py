@@ -139,7 +139,7 @@ def decoys(pairs_wanted: int, keys: int, repeats: int) -> dict[str, Any]:
             for chunk in chunks:
                 prf.words(chunk)
 
-    seconds = timed({"radiolabel": lambda: rank(pairs, key, n=keys, seed=0), "AES alone": aes}, repeats)
+    seconds = timed({"radiolabel": lambda: rank(pairs, key, n=keys), "AES alone": aes}, repeats)
     rates = {name: [keys * len(pairs) / s for s in values] for name, values in seconds.items()}
     record = report(f"decoys, {len(pairs):,} pairs, {keys:,} keys", "pairs/s", rates, "radiolabel")
     minutes = 1e10 / np.median(rates["radiolabel"]) / 60

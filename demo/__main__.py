@@ -60,7 +60,7 @@ def main() -> None:
         step(began, f"verify: {label}")
         # The text alone, as an outsider has it: the token ids in the transcripts are not used.
         printed = radiolabel(
-            *("verify", "--key", key, "--tokenizer", tokenizer, "--retokenize", "--format", "json"),
+            *("verify", "--key", key, "--tokenizer", tokenizer, "--format", "json"),
             *("--decoys", str(options.decoys), answers),
         )
         (out / f"finding-{len(rows) + 1}.json").write_text(printed)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from verify.errors import InputError
+from verify.errors import InputError, Refused
 from verify.records import Document
 from verify.scoring import Shown, Summary, merge, summarize
-from verify.tokenization import Tokenizer
+from verify.tokenization import Tokenizer, comparable
 from watermark.windows import Ids, TokenBatch
 
 # Characters tokenized at once: enough for all cores, little enough to stay small beside the distinct pairs.
@@ -24,7 +25,7 @@ def summarize_documents(
     width: int,
     *,
     tokenizer: Tokenizer | None,
-    retokenize: bool = False,
+    trust_ids: bool = False,
     skip_repeated: bool = True,
     progress: Callable[[Summary], None] = lambda summary: None,
 ) -> Summary:
@@ -34,7 +35,8 @@ def summarize_documents(
         documents: responses with their prompts.
         width: h.
         tokenizer: for documents without token ids, and for prompts.
-        retokenize: ignore token ids where there is text.
+        trust_ids: use token ids also where there is text. Whoever made the ids chose the tokenization, perhaps with
+            the key in hand: the same text has many, and some of them score high.
         skip_repeated: see `summarize`.
         progress: called with the Summary of each batch.
 
@@ -43,12 +45,19 @@ def summarize_documents(
         Refused: a document that was made with another tokenizer.
     """
 
+    digests: dict[int, str | None] = {}
+
     def parts() -> Iterator[Summary]:
         for batch in _batches(documents):
             for document in batch:
                 if tokenizer is not None:
                     tokenizer.check(document)
-            use_text = [d.text is not None and (retokenize or d.token_ids is None) for d in batch]
+                elif document.tokenizer not in (None, digests.setdefault(width, document.tokenizer)):
+                    raise Refused(
+                        f"{document.name}: made with another tokenizer than the documents before it",
+                        hint="test documents of one tokenizer at a time",
+                    )
+            use_text = [d.text is not None and (d.token_ids is None or not trust_ids) for d in batch]
             texts = _encode(
                 tokenizer, [(d, d.text or "") for d, text in zip(batch, use_text, strict=True) if text], "text"
             )
@@ -56,7 +65,7 @@ def summarize_documents(
             part = summarize(
                 TokenBatch.from_documents(responses),
                 width,
-                shown=_shown(tokenizer, batch),
+                shown=_shown(tokenizer, batch, responses, width),
                 skip_repeated=skip_repeated,
             )
             progress(part)
@@ -81,7 +90,7 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield batch
 
 
-def _shown(tokenizer: Tokenizer | None, batch: list[Document]) -> Shown | None:
+def _shown(tokenizer: Tokenizer | None, batch: list[Document], responses: list[Ids], width: int) -> Shown | None:
     texts: list[tuple[Document, str]] = []
     before, conversation = [], []
     previous = None
@@ -94,7 +103,27 @@ def _shown(tokenizer: Tokenizer | None, batch: list[Document]) -> Shown | None:
     if not texts:
         return None
     encoded = TokenBatch.from_documents(list(_encode(tokenizer, texts, "prompt")))
-    return Shown(encoded, np.array(before, dtype=np.int64), np.array(conversation, dtype=np.int64))
+    assert tokenizer is not None
+    echoes = _echoes(tokenizer, batch, responses, width)
+    return Shown(encoded, np.array(before, dtype=np.int64), np.array(conversation, dtype=np.int64), echoes)
+
+
+def _echoes(tokenizer: Tokenizer, batch: list[Document], responses: list[Ids], width: int) -> NDArray[np.bool_]:
+    """Which tokens end a pair whose text stands in what the model was shown, however that is tokenized: (T,) bool."""
+    letters, parts = tokenizer.letters, []
+    previous, shown = None, ""
+    for document, response in zip(batch, responses, strict=True):
+        kept = shown if previous and document.continues(previous) else ""
+        # A line break cannot stand in comparable text: nothing matches across two turns.
+        shown = "\n".join([kept, *map(comparable, document.shown_after(previous))])
+        previous = document
+        echo = np.zeros(len(response), dtype=bool)
+        if len(shown) > 1:
+            texts = [letters[token] for token in response.tolist()]
+            for end in range(width, len(texts)):
+                echo[end] = "".join(texts[end - width : end + 1]) in shown
+        parts.append(echo)
+    return np.concatenate(parts)
 
 
 def _encode(tokenizer: Tokenizer | None, texts: list[tuple[Document, str]], field: str) -> Iterator[Ids]:

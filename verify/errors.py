@@ -6,6 +6,7 @@ No foreign exception (JSON, unicode, operating system, gzip, zstd, tokenizers) l
 
 from __future__ import annotations
 
+import re
 import reprlib
 from typing import ClassVar, Final
 
@@ -54,7 +55,7 @@ _SHORT: Final = _Short()
 
 def quoted(value: object) -> str:
     """The value's `repr` in at most `QUOTED_LENGTH` characters, at a cost that does not grow with the value."""
-    text = _SHORT.repr(value)
+    text = re.sub(r"[0-9A-Fa-f]{24,}", "<hex hidden>", _SHORT.repr(value))  # a key given in the wrong place
     return text if len(text) <= QUOTED_LENGTH else text[: QUOTED_LENGTH - 3] + "..."
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, log10, sqrt
+from math import ceil, inf, log10, sqrt
 from typing import Any, Final
 
 from scipy.special import ndtri
@@ -15,6 +15,8 @@ from verify.scoring import Score, Summary
 from watermark import __version__
 from watermark.keys import ValueKey
 from watermark.prf import PRF_ID
+from watermark.schemes import Scheme
+from watermark.schemes.laws import ExponentialLaw
 
 # Fewer pairs could not reach 10^-6 even if every one were marked, at one nat of excess each.
 MIN_SCORED: Final = 32
@@ -24,8 +26,8 @@ POWER: Final = 0.95
 ASSUMPTIONS: Final = (
     "the text was chosen without looking at the key or at scores under it",
     "this is the one test of this key on this text; for several keys or texts, correct for all that were looked at",
-    "AES-128 is a pseudorandom function: for q scored blocks the true probability is at most the stated one plus "
-    "q^2 / 2^129 plus the advantage of telling AES from a random permutation",
+    "AES-128 cannot be told from a random permutation: log10 p is the tail for an ideal function, and the true "
+    "probability is at most that plus q^2 / 2^129 for q scored pairs, plus AES's distinguishing advantage",
 )
 
 
@@ -42,11 +44,12 @@ class Finding:
         log10_p: of P(score at least this high) under H0, exact or an upper bound (`verify.hypotheses.closed`).
         log10_e: of the mixture e-value.
         excess: mean score per pair above its expectation under H0, in the scheme's natural unit.
-        excess_interval: 95 % interval of it, normal approximation from the sample variance.
+        excess_interval: 95 % interval of it, normal approximation from the larger of sample and null variance.
         decoys: rank of the true key among decoys, if any were asked for.
         alpha: the threshold below which `found` is true.
-        smallest_share: smallest marked share of such a corpus found with probability 0.95 at `alpha`, normal
-            approximation at the scheme's `full_excess`; above 1 if not even wholly marked text would have been.
+        smallest_share: smallest marked share of such a corpus found with probability 0.95 at `alpha`: exact threshold,
+            power by the normal approximation at the scheme's `full_excess`; above 1 if not even wholly marked text
+            would have been; None if the strength was not measured for the scheme's parameters.
         scheme, width, key_id, channel, key_path, prf: what was tested.
         tokenizer: digest of the tokenizer, if one was given.
         options: every choice that can move the number: how the input was read, what was dropped, input digests.
@@ -64,7 +67,7 @@ class Finding:
     excess_interval: tuple[float, float]
     decoys: DecoyRank | None
     alpha: float
-    smallest_share: float
+    smallest_share: float | None
     scheme: str
     width: int
     key_id: str
@@ -81,35 +84,55 @@ class Finding:
         return self.log10_p <= log10(self.alpha)
 
     @property
+    def log10_p_stated(self) -> float:
+        """log10 p with what separates a cipher from a random function: what a sentence may claim.
+
+        The ideal tail plus q^2 / 2^129 for q blocks, plus 2^-128 for the key itself; never smaller than the latter.
+        """
+        terms = (self.log10_p, 2 * log10(self.n_scored) - 129 * log10(2), -128 * log10(2))
+        largest = max(terms)
+        return largest + log10(sum(10 ** (term - largest) for term in terms))
+
+    @property
     def sentence(self) -> str:
         """What this means, in words: a statement about the text, never about guilt."""
         if self.found:
             return (
                 f"The mark of key {self.key_path} was found. Text that does not depend on this key would score this "
-                f"high with probability at most 10^{_upper(self.log10_p)} (threshold {self.alpha:g})."
+                f"high with probability at most 10^{_upper(self.log10_p_stated)} (threshold {self.alpha:g})."
             )
-        limit = (
-            f"A full-strength mark in {percent(self.smallest_share)} or more of this text would have been found 95 % "
-            "of the time."
-            if self.smallest_share <= 1
-            else "In so little text not even a full-strength mark could have been found."
-        )
+        if self.smallest_share is None:
+            limit = ""
+        elif self.smallest_share <= 1:
+            limit = (
+                f" A mark as strong as measured on a small model at temperature 0.7 would have been found 95 % of the "
+                f"time in {percent(self.smallest_share)} or more of this text."
+            )
+        else:
+            limit = " In so little text a mark as strong as measured at temperature 0.7 would usually be missed."
         return (
             f"The mark of key {self.key_path} was not found (p = {_p_value(self.log10_p)}, threshold "
-            f"{self.alpha:g}). {limit} Not found does not mean not there."
+            f"{self.alpha:g}).{limit} Not found does not mean not there."
         )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON fields."""
         record = {name: value for name, value in vars(self).items() if name != "decoys"}
         record["excess_interval"] = list(self.excess_interval)
+        if self.smallest_share == inf:  # JSON has no infinity
+            record["smallest_share"] = None
         record["decoys"] = self.decoys and {
             "n": self.decoys.n,
             "rank": self.decoys.rank,
             "log10_p": self.decoys.log10_p,
             "seed": self.decoys.seed,
         }
-        return record | {"found": self.found, "sentence": self.sentence, "assumptions": list(ASSUMPTIONS)}
+        return record | {
+            "found": self.found,
+            "log10_p_stated": self.log10_p_stated,
+            "sentence": self.sentence,
+            "assumptions": list(ASSUMPTIONS),
+        }
 
 
 def find(
@@ -136,10 +159,10 @@ def find(
     scheme = key.deployment.scheme
     law, n = scheme.law, score.n
     mean = score.total / law.unit / n
-    sample_variance = max(score.total_squares / law.unit**2 / n - mean**2, 0.0)
-    half = float(ndtri(0.5 + INTERVAL_LEVEL / 2)) * sqrt(sample_variance / n)
+    # Few or equal scores look too certain: the null's own variance is the least that is believed.
+    variance = max(score.total_squares / law.unit**2 / n - mean**2, law.variance)
+    half = float(ndtri(0.5 + INTERVAL_LEVEL / 2)) * sqrt(variance / n)
     excess = mean - law.mean
-    reach = float(ndtri(POWER) - ndtri(alpha)) * sqrt(law.variance / n)
     return Finding(
         n_documents=summary.n_documents,
         n_empty=summary.n_empty,
@@ -158,7 +181,7 @@ def find(
         excess_interval=(excess - half, excess + half),
         decoys=decoys,
         alpha=alpha,
-        smallest_share=reach / scheme.full_excess,
+        smallest_share=_smallest_share(scheme, n, alpha),
         scheme=scheme.spec,
         width=key.deployment.width,
         key_id=key.id,
@@ -171,9 +194,24 @@ def find(
     )
 
 
+def _smallest_share(scheme: Scheme, n: int, alpha: float) -> float | None:
+    law = scheme.law
+    if scheme.full_excess is None:
+        return None
+    # The smallest total that is found, by bisection of the exact tail; 64 means or the largest score bound it.
+    low, high = int(n * law.mean * law.unit), n * law.unit * (64 if isinstance(law, ExponentialLaw) else 1)
+    if float(closed.log10_p(law, n, high)) > log10(alpha):
+        return inf
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if float(closed.log10_p(law, n, middle)) <= log10(alpha) else (middle, high)
+    needed = high / law.unit / n - law.mean + float(ndtri(POWER)) * sqrt(law.variance / n)
+    return needed / scheme.full_excess
+
+
 def percent(share: float) -> str:
-    """A share with two digits, in percent."""
-    return f"{100 * share:.2g} %"
+    """A share in percent, rounded up to a tenth."""
+    return f"{ceil(1000 * share) / 10:g} %"
 
 
 def _upper(log10_p: float) -> str:
@@ -182,4 +220,4 @@ def _upper(log10_p: float) -> str:
 
 
 def _p_value(log10_p: float) -> str:
-    return f"{10**log10_p:.3g}" if log10_p > -5 else f"10^{_upper(log10_p)}"
+    return f"{ceil(10 ** (log10_p + 6)) / 1e6:g}" if log10_p > -5 else f"10^{_upper(log10_p)}"

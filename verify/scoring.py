@@ -72,11 +72,14 @@ class Shown:
         texts: S texts.
         before: (S,) index of the first response that came after the text.
         conversation: (D,) a number for the conversation of each response.
+        echoes: (T,) whether the text of the pair that ends at a token stands in a shown text, tokenized in whatever
+            way: a copied span often begins with other tokens than it has in the prompt.
     """
 
     texts: TokenBatch
     before: NDArray[np.int64]
     conversation: NDArray[np.int64]
+    echoes: NDArray[np.bool_] | None = None
 
 
 def merge(summaries: Iterable[Summary], width: int) -> Summary:
@@ -110,6 +113,8 @@ def summarize(batch: TokenBatch, width: int, *, shown: Shown | None = None, skip
     n_copied = 0
     if shown is not None and at.size:
         copied = _copied(pairs, batch.document_of()[at], shown)
+        if shown.echoes is not None:
+            copied |= shown.echoes[at]
         n_copied = int(np.count_nonzero(copied))
         pairs = pairs[~copied]
     n_empty = int(np.count_nonzero(np.diff(batch.offsets) == 0))

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Final, final
 
 import numpy as np
@@ -24,6 +25,11 @@ PIECE_CHARACTERS: Final = 1 << 20  # `docs/spec/marking.md`, section 3, has the 
 CUT_CHARACTERS: Final = 1 << 16
 
 
+def comparable(text: str) -> str:
+    """Text without case, white space and replacement characters, which tokenizers and quoting change."""
+    return "".join(text.casefold().replace("\ufffd", "").split())
+
+
 @final
 class Tokenizer:
     """A Hugging Face `tokenizer.json`, without special tokens, truncation and padding.
@@ -32,8 +38,6 @@ class Tokenizer:
         digest: "sha256:" and the hexadecimal digest of the file's bytes.
         vocab_size: one more than the largest id, added tokens included.
     """
-
-    __slots__ = ("_tokenizer", "digest", "vocab_size")
 
     def __init__(self, data: bytes, *, name: str) -> None:
         """Read the bytes of a `tokenizer.json`.
@@ -121,6 +125,12 @@ class Tokenizer:
                 _check_unicode(text)
             raise InputError(f"the tokenizer failed: {quoted(str(error))}, expected ids for every text") from None
         return [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
+
+    @cached_property
+    def letters(self) -> list[str]:
+        """The text of each id as `comparable` leaves it: of (vocab_size,) ids."""
+        ids = [[token] for token in range(self.vocab_size)]
+        return [comparable(text) for text in self._tokenizer.decode_batch(ids, skip_special_tokens=False)]
 
     def check(self, document: Document) -> None:
         """Make sure that a document's ids, if it has any, are of this tokenizer.

@@ -43,7 +43,11 @@ def marked(tmp_path_factory, small_tokenizer):
     write_key(epoch.value_key("fleet"), folder / "fleet.key")
     write_key(make_epoch(6).value_key("fleet"), folder / "other.key")
     sampler = Sampler(epoch)
-    words = [i for t, i in small_tokenizer.get_vocab().items() if t.startswith("Ġ") and t[1:].isalpha() and len(t) > 3]
+    words = [
+        i
+        for t, i in sorted(small_tokenizer.get_vocab().items())
+        if t.startswith("Ġ") and t[1:].isalpha() and len(t) > 3
+    ]
     logits = np.full((1, 4096), -np.inf)
     logits[0, words] = np.random.default_rng(0).normal(size=len(words))
     with open(folder / "marked.jsonl", "w") as file:

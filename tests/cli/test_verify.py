@@ -32,7 +32,7 @@ def test_marked_text_is_found(verify, marked):
     assert f["log10_p"] < -100
     assert f["log10_e"] > 90
     assert f["excess_interval"][0] > 1
-    assert f["decoys"] == {"n": 200, "rank": 1, "log10_p": f["decoys"]["log10_p"], "seed": 0}
+    assert (f["decoys"]["n"], f["decoys"]["rank"]) == (200, 1)
     assert f["n_seen"] == sum(f["n_dropped"].values()) + f["n_scored"]
     assert f["key_id"] == json.loads((marked / "fleet.key").read_text())["id"]
     assert "10^" in f["sentence"]

@@ -39,7 +39,7 @@ def generate(model, sampler, requests, prompts=PROMPTS, **options):
 
     from watermark.engines.transformers import RadiolabelConfig
 
-    config = RadiolabelConfig(sampler, requests)
+    config = RadiolabelConfig.for_model(model.model, sampler, requests)
     encoded = encode(model, prompts)
     options = {"do_sample": True, "temperature": 0.8, "top_p": 0.9, "top_k": 0, "max_new_tokens": 40} | options
     with torch.inference_mode():
@@ -175,3 +175,24 @@ def test_configuration_never_shows_a_key(smollm2):
         assert secret.reveal().hex() not in shown
         assert repr(secret.reveal())[2:-1] not in shown
     assert copy.deepcopy(config) is config
+
+
+def test_assisted_decoding_is_refused_and_stop_strings_are_not(smollm2):
+    prompts = ["Repeat this sentence three times: the cat sat on the mat and the cat sat on the mat."]
+    with pytest.raises(Error, match=r"where .* was drawn|rows are decoded|no longer continues"):
+        generate(smollm2, Sampler(make_epoch()), [Request("a")], prompts, prompt_lookup_num_tokens=3)
+    requests = [Request("a"), Request("b")]
+    drawn, responses, _ = generate(
+        *(smollm2, Sampler(make_epoch()), requests, [PROMPTS[2], PROMPTS[1]]),
+        **{"stop_strings": [" the"], "tokenizer": smollm2.tokenizer},
+    )
+    for row, response in zip(drawn, responses, strict=True):
+        length = len(response.tracker.tokens)
+        assert response.tracker.tokens == row[:length].tolist()
+        assert set(row[length:].tolist()) <= {smollm2.tokenizer.pad_token_id}
+
+
+def test_a_configuration_serves_one_call(smollm2):
+    _, _, config = generate(smollm2, Sampler(make_epoch()), [Request("a")], PROMPTS[:1], max_new_tokens=3)
+    with pytest.raises(Error, match="was used before"):
+        config.construct_processor(49_152, "cpu")

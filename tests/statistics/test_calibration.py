@@ -16,8 +16,9 @@ from benchmarks.texts import corpora, prose_ids
 from tests.conftest import make_epoch
 from verify.distinct import Pairs
 from verify.hypotheses.closed import log10_e, log10_p
-from verify.hypotheses.decoys import rank
+from verify.hypotheses.decoys import draw_decoys, rank, seed_of
 from verify.scoring import score, summarize
+from watermark.keys import ValueKey
 from watermark.windows import TokenBatch, window_keys, windowed
 
 TRIALS = 3000
@@ -81,7 +82,7 @@ def test_e_values_average_at_most_one(scheme):
 def test_decoy_rank_is_uniform_under_the_null():
     pairs = corpora("prose", 2, length=128, count=1)[0]
     n, trials = 19, 1500
-    ranks = np.array([rank(pairs, make_epoch(t).value_key("fleet"), n=n, seed=t).rank for t in range(trials)])
+    ranks = np.array([rank(pairs, make_epoch(t).value_key("fleet"), n=n).rank for t in range(trials)])
     counts = np.bincount(ranks, minlength=n + 2)[1:]
     assert not any(too_many(int(counts[:k].sum()), trials, k / (n + 1)) for k in range(1, n + 1))
     assert counts.min() > 0
@@ -92,18 +93,14 @@ def test_ties_count_against_the_true_key():
     pairs = summarize(TokenBatch.from_documents([np.array([1, 2, 3], dtype=np.uint32)]), 2).pairs
     for label in range(30):
         key = make_epoch(label, scheme="greenlist", shares="fleet=1").value_key("fleet")
-        r = rank(pairs, key, n=200, seed=1)
+        r = rank(pairs, key, n=200)
         expected = 201 if score(pairs, key).total == 0 else 1 + sum_of_hits(pairs, key)
         assert r.rank == expected
 
 
 def sum_of_hits(pairs, key):
-    """How many of the decoys of seed 1 score a one."""
-    from watermark.keys import ValueKey
-    from watermark.secret import Secret
-
-    generator = np.random.Generator(np.random.PCG64(1))
-    decoys = [Secret(generator.bytes(16)) for _ in range(200)]
+    """How many of 200 decoys score a one."""
+    decoys = draw_decoys(seed_of(pairs, key), 200)
     return sum(score(pairs, ValueKey(d, key.selector, key.path, key.deployment)).total for d in decoys)
 
 

@@ -21,10 +21,10 @@ def ids(*values):
     return np.array(values, dtype=np.uint32)
 
 
-def test_token_ids_are_used_unless_asked_for_the_text(tokenizer):
+def test_the_text_is_used_unless_the_ids_are_trusted(tokenizer):
     document = Document(name="a", text="The quick brown fox", token_ids=ids(1, 2, 3, 4, 5, 6, 7, 8, 9))
-    by_ids = summarize_documents([document], 1, tokenizer=tokenizer)
-    by_text = summarize_documents([document], 1, tokenizer=tokenizer, retokenize=True)
+    by_ids = summarize_documents([document], 1, tokenizer=tokenizer, trust_ids=True)
+    by_text = summarize_documents([document], 1, tokenizer=tokenizer)
     assert by_ids.n_seen == 9
     assert by_text.n_seen == len(tokenizer.encode_batch(["The quick brown fox"])[0]) != 9
 
@@ -119,3 +119,30 @@ def test_a_prompt_of_its_own_counts_beside_the_turns(tokenizer, prose):
     s = summarize_documents(answers, 2, tokenizer=tokenizer)
     assert len(s.pairs) == 0
     assert s.n_copied_from_prompt > 100
+
+
+FRAMES = ["{}", "Repeat this: {}", "Repeat this:{}", 'Repeat: "{}"', "> {}", "* {}", "Say it: ({}).", "AGAIN {}"]
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_an_echo_of_the_prompt_scores_nothing_however_it_is_framed(tokenizer, prose, frame, width):
+    """A copied span is tokenized otherwise at its ends: exactly its first pairs would look marked."""
+    sentences = [s.strip() for text in prose[:30] for s in text[300:1200].split(".") if len(s.split()) > 5][:80]
+    documents = [Document(name="x", text=s, prompt=frame.format(s)) for s in sentences]
+    documents += [Document(name="y", text=s.upper(), prompt=frame.format(s)) for s in sentences[:9]]
+    s = summarize_documents(documents, width, tokenizer=tokenizer)
+    assert s.n_seen > 500
+    assert len(s.pairs) == 0
+
+
+def test_what_was_not_shown_is_still_scored(tokenizer, prose):
+    document = Document(name="x", text=prose[3][:1500], prompt=prose[9][:1500])
+    s = summarize_documents([document], 2, tokenizer=tokenizer)
+    assert len(s.pairs) > 200
+
+
+def test_documents_of_two_tokenizers_are_refused_even_without_one():
+    documents = [Document(name=f"f:{i}", token_ids=ids(1, 2, 3), tokenizer=f"sha256:{i:064}") for i in range(2)]
+    with pytest.raises(Refused, match="f:1: made with another tokenizer"):
+        summarize_documents(documents, 2, tokenizer=None)

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import mpmath
 import numpy as np
 import pytest
@@ -103,3 +105,16 @@ def test_marked_draws_score_high(spec):
         drawn.append(scheme.score(w[[scheme.draw(logits, w.__getitem__, leaf.__getitem__)]])[0] / scheme.law.unit)
     # A detector with an inverted sign or another bit would sit at or below the null mean.
     assert np.mean(drawn) > scheme.law.mean + 5 * (scheme.law.variance / 300) ** 0.5
+
+
+@pytest.mark.parametrize("gamma", ["0.25", "0.1", "0.3", "0.000978", "0.000983", "0.7", "0.999999"])
+def test_green_law_is_never_below_the_threshold(gamma):
+    """The nearest double may lie below the exact share of green tokens."""
+    scheme = parse(f"greenlist:gamma={gamma}")
+    assert Fraction(scheme.law.p) >= Fraction((scheme.gamma << 64) // 1_000_000, 1 << 64)
+
+
+def test_full_excess_is_stated_for_measured_parameters_alone():
+    assert parse("greenlist").full_excess is not None
+    assert parse("greenlist:delta=0").full_excess is None
+    assert parse("tournament:layers=5").full_excess is None

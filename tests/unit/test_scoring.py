@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_epoch
-from verify.hypotheses.decoys import rank
+from verify.hypotheses.decoys import draw_decoys, rank, seed_of
 from verify.scoring import score, summarize
 from watermark.keys import ValueKey
 from watermark.prf import CHUNK_BLOCKS, Prf, pack_blocks
-from watermark.secret import Secret
 from watermark.windows import TokenBatch
 
 SHARES = "fleet=0.3,cohort=0.2,account=0.3,leaf=0.2"
@@ -46,13 +45,12 @@ def test_score_is_the_sum_over_the_pairs_of_the_keys_own_channel(scheme, channel
 
 @pytest.mark.parametrize("n", [300, CHUNK_BLOCKS + 5000])
 def test_rank_counts_the_decoys_that_score_at_least_as_high(n):
-    pairs, seed, count = pairs_of(n), 9, 30
+    pairs, count = pairs_of(n), 30
     key = make_epoch(shares=SHARES).value_key("fleet")
-    generator = np.random.Generator(np.random.PCG64(seed))
-    decoys = [Secret(generator.bytes(16)) for _ in range(count)]
+    decoys = list(draw_decoys(seed_of(pairs, key), count))
     totals = [score(pairs, ValueKey(d, key.selector, key.path, key.deployment)).total for d in decoys]
     done = []
-    r = rank(pairs, key, n=count, seed=seed, progress=done.append)
+    r = rank(pairs, key, n=count, progress=done.append)
     assert r.rank == 1 + sum(t >= score(pairs, key).total for t in totals)
     assert r.log10_p == pytest.approx(log10(r.rank / (count + 1)))
     assert sum(done) == count
@@ -60,4 +58,14 @@ def test_rank_counts_the_decoys_that_score_at_least_as_high(n):
 
 def test_rank_needs_a_decoy():
     with pytest.raises(ValueError, match="0 decoys are not at least one"):
-        rank(pairs_of(100), make_epoch().value_key("fleet"), n=0, seed=0)
+        rank(pairs_of(100), make_epoch().value_key("fleet"), n=0)
+
+
+def test_decoys_follow_from_the_text_and_the_key_and_from_nothing_else():
+    pairs, key = pairs_of(500), make_epoch(1).value_key("fleet")
+    seed = seed_of(pairs, key)
+    assert seed_of(pairs[np.random.default_rng(0).permutation(len(pairs))], key) == seed
+    assert len({seed, seed_of(pairs[:-1], key), seed_of(pairs, make_epoch(2).value_key("fleet"))}) == 3
+    keys = [k.reveal() for k in draw_decoys(seed, 100)]
+    assert len(set(keys)) == 100
+    assert keys[:50] == [k.reveal() for k in draw_decoys(seed, 50)]

@@ -65,6 +65,14 @@ def test_window_of_width_three_in_a_long_batch_is_found_again():
     assert 0 < again.sum() < again.size
 
 
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_repeats_are_told_apart_in_many_documents(width):
+    """Each document repeats itself once; documents share all their windows."""
+    batch = batch_of([[7, 8, 9, 10, 11, 7, 8, 9, 10]] * 40)
+    again = repeated(batch, windowed(batch, width), width)
+    assert again.sum() == 40 * sum(row[3] for row in expected([[7, 8, 9, 10, 11, 7, 8, 9, 10]], width))
+
+
 @pytest.mark.parametrize("token", [-1, MAX_ID + 1])
 def test_placeholder_and_too_large_ids_are_refused(token):
     with pytest.raises(Error, match=f"token id {token} is not in 0..1048575"):

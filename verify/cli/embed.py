@@ -78,6 +78,7 @@ def embed(
 
     from verify.inputs import read_prompts
     from verify.records import Transcript
+    from watermark.decoding import Decoding
     from watermark.keyfile import read_key
     from watermark.keys import EpochKey
     from watermark.sampling import Request, Sampler
@@ -100,8 +101,15 @@ def embed(
                 raise click.UsageError(f"--{channel} has no effect: {key_file} gives that channel no share")
         sampler = Sampler(key)
     asked = read_prompts(prompts)
+    decoding = Decoding(temperature, top_p, top_k, max_tokens)
     run = secrets.token_hex(8) if seed is None else f"seed-{seed}"
-    requests = [Request(f"{run}-{index}", account=account, cohort=cohort) for index in range(len(asked))]
+
+    def request_id(index: int) -> str:
+        # The same seed names other requests for another prompt or decoding: no two answers share their randomness.
+        asked_for = repr((asked[index], model, decoding, account, cohort)).encode()
+        return f"{run}-{index}-{hashlib.sha256(asked_for).hexdigest()[:16]}"
+
+    requests = [Request(request_id(index), account=account, cohort=cohort) for index in range(len(asked))]
     if sampler is not None:
         for request in requests:
             sampler.start(request)  # a missing slot is found before the model is loaded
@@ -109,7 +117,7 @@ def embed(
     try:
         import torch
 
-        from watermark.engines.models import Decoding, answer, load
+        from watermark.engines.models import answer, load
     except ModuleNotFoundError as error:
         raise click.UsageError(f"{error.name} is not installed: pip install radiolabel[lab]") from None
     with tqdm(desc=f"loading {model}", bar_format="{desc}", disable=None, leave=False):
@@ -120,7 +128,6 @@ def embed(
             file.write(language_model.tokenizer_json.decode())
     if seed is not None:
         torch.manual_seed(seed)
-    decoding = Decoding(temperature, top_p, top_k, max_tokens)
     with (
         nullcontext(sys.stdout) if output == "-" else new_file(output, force=force) as file,
         tqdm(total=len(asked) * max_tokens, unit=" tokens", desc="answering", disable=None, leave=False) as bar,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 import click
@@ -30,10 +31,9 @@ if TYPE_CHECKING:
               help="Call the mark found if p is at most this.")  # fmt: skip
 @click.option("--decoys", type=click.IntRange(min=0), default=1000, show_default=True,
               help="Decoy keys to rank the true key among.")  # fmt: skip
-@click.option("--decoy-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws the decoys.")
 @click.option("--repeated-windows", type=click.Choice(["skip", "score"]), default="skip", show_default=True,
               help="What to do where an answer uses a window again: our sampler does not mark there.")  # fmt: skip
-@click.option("--retokenize", is_flag=True, help="Use the text even where the input has token ids.")
+@click.option("--token-ids", is_flag=True, help="Trust the input's token ids also where it has text.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if the mark is not found.")
 @FORMAT
 def verify(
@@ -44,9 +44,8 @@ def verify(
     input_format: str,
     alpha: float,
     decoys: int,
-    decoy_seed: int,
     repeated_windows: str,
-    retokenize: bool,
+    token_ids: bool,
     exit_code: bool,
     output_format: str | None,
 ) -> int:
@@ -84,7 +83,7 @@ def verify(
     options = {
         "input_format": input_format,
         "repeated_windows": repeated_windows,
-        "retokenize": retokenize,
+        "token_ids": token_ids,
         "prompts": prompts is not None,
         "sha256": {name: sha256(path) for name, path in files.items() if path},
     }
@@ -100,7 +99,7 @@ def verify(
             open_documents(source, format=input_format, prompts=prompts),
             key.deployment.width,
             tokenizer=tokenizer,
-            retokenize=retokenize,
+            trust_ids=token_ids,
             skip_repeated=repeated_windows == "skip",
             progress=advance,
         )
@@ -108,7 +107,7 @@ def verify(
     ranked = None
     if decoys and scored.n >= finding.MIN_SCORED:
         with tqdm(total=decoys, unit=" keys", desc="decoys", disable=None, leave=False) as bar:
-            ranked = rank(summary.pairs, key, n=decoys, seed=decoy_seed, progress=bar.update)
+            ranked = rank(summary.pairs, key, n=decoys, progress=bar.update)
     digest = tokenizer.digest if tokenizer else None
     result = finding.find(summary, key, scored, alpha=alpha, decoys=ranked, tokenizer=digest, options=options)
     print_record(result.to_dict(), lambda: _text(result), output_format)
@@ -128,17 +127,17 @@ def _text(f: Finding) -> str:
     low, high = f.excess_interval
     rows = [
         ("key", f"{f.key_path}  ({f.scheme}, width {f.width})"),
-        ("key id", f.key_id),
+        ("key id", f"{f.key_id[:32]}..."),
         ("read", f"{f.n_seen:,} tokens in {f.n_documents:,} answers" + (f", {f.n_empty:,} empty" if f.n_empty else "")),
         *((f"  {reasons[name]}", f"-{count:,}") for name, count in f.n_dropped.items() if count),
         ("scored", f"{f.n_scored:,} distinct (window, token) pairs"),
-        ("log10 p", f"{f.log10_p:.4f}"),
-        ("log10 e-value", f"{f.log10_e:.4f}"),
+        ("log10 p", f"{ceil(f.log10_p * 1e4) / 1e4:.4f}"),  # neither is ever shown as stronger than it is
+        ("log10 e-value", f"{floor(f.log10_e * 1e4) / 1e4:.4f}"),
         ("excess per pair", f"{_signed(f.excess)}  (95 % interval {_signed(low)} to {_signed(high)})"),
     ]
     if f.decoys:
         rows.append(("rank among decoys", f"{f.decoys.rank:,} of {f.decoys.n + 1:,}"))
-    if not f.found and f.smallest_share <= 1:
+    if not f.found and f.smallest_share is not None and f.smallest_share <= 1:
         rows.append(("detection limit", f"{percent(f.smallest_share)} of the text, at full strength"))
     chosen = ", ".join(f"{name}={value}" for name, value in f.options.items() if name != "sha256" and value)
     rows.append(("options", chosen))

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, Stoppi
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
+from watermark.decoding import Decoding
 from watermark.engines.transformers import RadiolabelConfig
 from watermark.errors import Error
 from watermark.sampling import Request, Sampler
@@ -57,16 +58,6 @@ class Answer:
     text: str
     token_ids: list[int]
     fates: Counter[str]
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How answers are sampled; temperature 0 is greedy, top_k 0 and top_p 1 keep the whole vocabulary."""
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    max_tokens: int = 200
 
 
 def load(spec: str) -> LanguageModel:
@@ -134,7 +125,12 @@ def answer(
         encoded = tok([chats[row] for row in rows], return_tensors="pt", padding=True, add_special_tokens=False)
         config = None
         if sampler is not None and decoding.temperature > 0:
-            config = RadiolabelConfig(sampler, [requests[row] for row in rows])
+            config = RadiolabelConfig(
+                sampler,
+                [requests[row] for row in rows],
+                end_token_ids=_end_ids(model.model),
+                pad_token_id=tok.pad_token_id,
+            )
         with torch.inference_mode():
             output = model.model.generate(
                 **encoded,
@@ -162,6 +158,11 @@ class _Ticker(StoppingCriteria):
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> torch.Tensor:
         self._progress(len(input_ids))
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+def _end_ids(model: Any) -> list[int]:
+    end = model.generation_config.eos_token_id
+    return [end] if isinstance(end, int) else list(end or [])
 
 
 def _packaged() -> Path:

@@ -1,6 +1,6 @@
 """The mark in Hugging Face transformers (5.x), after temperature and truncation.
 
-    config = RadiolabelConfig(Sampler(epoch), [Request("r1"), Request("r2")])
+    config = RadiolabelConfig.for_model(model, Sampler(epoch), [Request("r1"), Request("r2")])
     output = model.generate(**inputs, do_sample=True, watermarking_config=config)
     config.finish(output)
 
@@ -27,12 +27,28 @@ class RadiolabelConfig(BaseWatermarkingConfig):
     Args:
         sampler: the epoch's sampler.
         requests: one per row of the batch, in order.
+        end_token_ids: tokens that end an answer.
+        pad_token_id: what `generate` writes into rows that have ended.
     """
 
-    def __init__(self, sampler: Sampler, requests: Sequence[Request]) -> None:
+    def __init__(
+        self, sampler: Sampler, requests: Sequence[Request], *, end_token_ids: Sequence[int], pad_token_id: int
+    ) -> None:
         self.sampler = sampler
         self.requests = list(requests)
+        self.end_token_ids = frozenset(end_token_ids)
+        self.pad_token_id = pad_token_id
         self.processor: RadiolabelLogitsProcessor | None = None
+
+    @classmethod
+    def for_model(cls, model: Any, sampler: Sampler, requests: Sequence[Request]) -> RadiolabelConfig:
+        """With the end and padding tokens of the model's own generation configuration."""
+        end = model.generation_config.eos_token_id
+        end_ids = [end] if isinstance(end, int) else list(end or [])
+        pad = model.generation_config.pad_token_id
+        if pad is None and not end_ids:
+            raise Error("the model's generation_config has neither pad_token_id nor eos_token_id", hint="set one")
+        return cls(sampler, requests, end_token_ids=end_ids, pad_token_id=end_ids[0] if pad is None else pad)
 
     def validate(self) -> None:
         """Refuse a batch in which two answers would share their randomness."""
@@ -42,7 +58,14 @@ class RadiolabelConfig(BaseWatermarkingConfig):
     def construct_processor(self, vocab_size: int, device: Any) -> RadiolabelLogitsProcessor:
         """Called once by `generate`."""
         self.validate()
-        self.processor = RadiolabelLogitsProcessor(self.sampler, [self.sampler.start(r) for r in self.requests])
+        if self.processor is not None:
+            raise Error(
+                "this configuration was used before: its answers would share their randomness",
+                hint="make a new RadiolabelConfig with new request ids for every generate call",
+            )
+        self.processor = RadiolabelLogitsProcessor(
+            self.sampler, [self.sampler.start(r) for r in self.requests], self.end_token_ids, self.pad_token_id
+        )
         return self.processor
 
     def finish(self, sequences: torch.Tensor) -> list[Response]:
@@ -78,11 +101,17 @@ class RadiolabelLogitsProcessor(LogitsProcessor):
     Args:
         sampler: the epoch's sampler.
         responses: one per row.
+        end_token_ids: tokens that end an answer.
+        pad_token_id: what the engine writes into rows that have ended.
     """
 
-    def __init__(self, sampler: Sampler, responses: list[Response]) -> None:
+    def __init__(
+        self, sampler: Sampler, responses: list[Response], end_token_ids: frozenset[int], pad_token_id: int
+    ) -> None:
         self.sampler = sampler
         self.responses = responses
+        self._end_token_ids = end_token_ids
+        self._pad_token_id = pad_token_id
         self._prompt_length: int | None = None
         self._pending: dict[int, tuple[int, str]] = {}
         self._open = set(range(len(responses)))
@@ -111,7 +140,8 @@ class RadiolabelLogitsProcessor(LogitsProcessor):
     def follow(self, sequences: torch.Tensor) -> None:
         """Record the tokens that the engine took since the last call.
 
-        A row whose drawn token was not taken has ended: generate() pads it from there on.
+        Raises:
+            Error: the engine took another token than the one drawn, and not because the row had ended.
         """
         taken = sequences[:, self._prompt_length :].cpu().numpy()
         for row in sorted(self._open):
@@ -122,7 +152,16 @@ class RadiolabelLogitsProcessor(LogitsProcessor):
                     hint="beam search and contrastive search reorder rows and are not supported",
                 )
             token, fate = self._pending.pop(row, (-1, ""))
-            if length < taken.shape[1] and taken[row, length] == token:
+            if not fate or length == taken.shape[1]:
+                continue
+            if taken[row, length] == token:
                 response.take(token, fate)
-            elif fate:
+                if token in self._end_token_ids:
+                    self._open.discard(row)
+            elif taken[row, length] == self._pad_token_id:  # ended by a stop string or another criterion
                 self._open.discard(row)
+            else:
+                raise Error(
+                    f"row {row} took token {taken[row, length]} where {token} was drawn",
+                    hint="assisted decoding and prompt lookup are not supported",
+                )

@@ -32,14 +32,10 @@ class Scheme(ABC):
     Attributes:
         name: first part of the spec string.
         distortion_free: whether the token's law over a random key is the model's own.
-        full_excess: mean excess score per distinct pair of wholly marked text, in the law's natural units, as
-            `python -m benchmarks.effect` measured it on SmolLM2-135M-Instruct at temperature 0.7 (more at 1).
-            Only "the smallest share that would have been found" uses it, never a p-value.
     """
 
     name: ClassVar[str]
     distortion_free: ClassVar[bool]
-    full_excess: ClassVar[float]
 
     @classmethod
     @abstractmethod
@@ -50,6 +46,15 @@ class Scheme(ABC):
     @abstractmethod
     def spec(self) -> str:
         """The canonical spec string: it enters the key derivation."""
+
+    @property
+    @abstractmethod
+    def full_excess(self) -> float | None:
+        """Mean excess score per distinct pair of wholly marked text, in the law's natural units, or None.
+
+        As `python -m benchmarks.effect` measured it on SmolLM2-135M-Instruct at temperature 0.7 (more at 1).
+        Only "the smallest share that would have been found" uses it, never a p-value.
+        """
 
     @property
     @abstractmethod

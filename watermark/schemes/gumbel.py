@@ -44,7 +44,6 @@ class Gumbel(Scheme):
 
     name: ClassVar[str] = "gumbel"
     distortion_free: ClassVar[bool] = True
-    full_excess: ClassVar[float] = 0.91
 
     @classmethod
     def from_params(cls, params: dict[str, str]) -> Gumbel:
@@ -58,9 +57,14 @@ class Gumbel(Scheme):
         return self.name
 
     @property
+    def full_excess(self) -> float:
+        """See `Scheme.full_excess`."""
+        return 0.91
+
+    @property
     def law(self) -> ExponentialLaw:
         """Exp(1) in nats, from above."""
-        return ExponentialLaw(unit=UNIT)
+        return ExponentialLaw(unit=UNIT, mean=float(score_table().mean()) / UNIT)
 
     def draw(self, logits: Logits, words: WordsOf, leaf: WordsOf) -> int:
         """Keyed Gumbel-max; no leaf randomness."""

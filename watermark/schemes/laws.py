@@ -20,10 +20,11 @@ class ExponentialLaw:
 
     Attributes:
         unit: integer score of one natural unit (a nat).
+        mean: of the score as it is rounded, slightly below 1.
     """
 
     unit: int
-    mean: float = 1.0
+    mean: float
     variance: float = 1.0
 
     def log_mgf(self, theta: Floats) -> Floats:

@@ -36,7 +36,6 @@ class Tournament(Scheme):
 
     name: ClassVar[str] = "tournament"
     distortion_free: ClassVar[bool] = True
-    full_excess: ClassVar[float] = 0.067
 
     @classmethod
     def from_params(cls, params: dict[str, str]) -> Tournament:
@@ -57,6 +56,11 @@ class Tournament(Scheme):
     def weights(self) -> tuple[int, ...]:
         """W(l) = 1 + 10 (m-1-l) // m."""
         return tuple(1 + 10 * (self.layers - 1 - layer) // self.layers for layer in range(self.layers))
+
+    @property
+    def full_excess(self) -> float | None:
+        """See `Scheme.full_excess`: measured for the default parameters alone."""
+        return 0.067 if self.layers == DEFAULT_LAYERS else None
 
     @property
     def law(self) -> WeightedBitsLaw:
