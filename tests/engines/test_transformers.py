@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ PROMPTS = [
     "Name three colours.",
     "Explain in one paragraph how a bicycle stays upright, for a curious child who asks many questions.",
     "Write a short story about a lighthouse.",
-    "What is two plus two?",
+    "Answer with one word only: is water wet, yes or no?",
 ]
 
 
@@ -123,29 +125,25 @@ def test_same_prompt_twice_gives_different_answers_and_a_request_replays(smollm2
     assert first[2].tolist() != again[2].tolist()
 
 
-def loops(tokens):
-    """Whether the answer ends in a loop: its last 48 tokens hold at most 12 different ones."""
-    return len(tokens) >= 64 and len(set(tokens[-48:])) <= 12
-
-
 def test_the_repeated_window_rule_prevents_loops(smollm2, monkeypatch):
     """A fixed key at width 1 sends a small model round in circles, unless a used window is drawn fresh."""
     epoch = make_epoch(width=1, shares="fleet=1")
-    prompts = [*PROMPTS[1:3], "Describe the sea.", "Tell me about the history of chess.", "How do vaccines work?"]
-    options = {"max_new_tokens": 120, "top_p": 1.0, "temperature": 1.0}
+    subjects = ["the sea", "chess", "vaccines", "bread", "the moon", "bicycles", "honey", "trains"]
+    prompts = [f"Tell me everything about {subject}." for subject in subjects]
+    requests = [Request(f"r{i}") for i in range(len(prompts))]
 
-    def count():
-        _, responses, _ = generate(
-            smollm2, Sampler(epoch), [Request(f"r{i}") for i in range(len(prompts))], prompts, **options
-        )
-        return sum(loops(r.tracker.tokens) for r in responses), responses
+    def distinct_bigrams():
+        options = {"max_new_tokens": 120, "top_p": 1.0, "temperature": 1.0}
+        _, responses, _ = generate(smollm2, Sampler(epoch), requests, prompts, **options)
+        long = [r.tracker.tokens for r in responses if len(r.tracker.tokens) > 60]
+        return [len(set(itertools.pairwise(t))) / (len(t) - 1) for t in long], responses
 
-    with_rule, responses = count()
+    with_rule, responses = distinct_bigrams()
     assert sum((r.counts for r in responses), Counter())["repeated"] > 50
     monkeypatch.setattr(Tracker, "is_used", lambda self, window: False)
-    without_rule, _ = count()
-    assert with_rule == 0
-    assert without_rule >= 2
+    without_rule, _ = distinct_bigrams()
+    assert min(with_rule) > 0.8
+    assert np.median(without_rule) < 0.7
 
 
 def test_beam_search_and_wrong_row_counts_are_refused(smollm2):
@@ -154,8 +152,8 @@ def test_beam_search_and_wrong_row_counts_are_refused(smollm2):
         generate(smollm2, sampler, requests, num_beams=2, max_new_tokens=4)
     assert "beam search" in caught.value.hint
     requests = [Request(f"r{i}") for i in range(2 * len(PROMPTS))]
-    with pytest.raises(Error, match="no longer continues the answer"):
-        generate(smollm2, sampler, requests, num_beams=2, max_new_tokens=12)
+    with pytest.raises(Error, match=r"no longer continues the answer|where \d+ was drawn"):
+        generate(smollm2, sampler, requests, num_beams=2, max_new_tokens=20)
     with pytest.raises(Error, match="two rows have the same request id"):
         generate(smollm2, sampler, [Request("same")] * len(PROMPTS))
 
@@ -177,10 +175,32 @@ def test_configuration_never_shows_a_key(smollm2):
     assert copy.deepcopy(config) is config
 
 
-def test_assisted_decoding_is_refused_and_stop_strings_are_not(smollm2):
-    prompts = ["Repeat this sentence three times: the cat sat on the mat and the cat sat on the mat."]
-    with pytest.raises(Error, match=r"where .* was drawn|rows are decoded|no longer continues"):
-        generate(smollm2, Sampler(make_epoch()), [Request("a")], prompts, prompt_lookup_num_tokens=3)
+def test_prompt_lookup_gives_the_same_answer_or_an_error(smollm2):
+    """A rejected guess in the row would be a window that the answer never had."""
+    options = {"max_new_tokens": 60}
+    plain, _, _ = generate(smollm2, Sampler(make_epoch()), [Request("a")], PROMPTS[1:2], **options)
+    options |= {"prompt_lookup_num_tokens": 3, "max_matching_ngram_size": 1}
+    with suppress(Error):
+        drawn, responses, _ = generate(smollm2, Sampler(make_epoch()), [Request("a")], PROMPTS[1:2], **options)
+        assert drawn.tolist() == plain.tolist()
+        assert responses[0].tracker.tokens == plain[0].tolist()
+
+
+def test_a_row_that_takes_another_token_is_refused():
+    import torch
+
+    from watermark.engines.transformers import RadiolabelLogitsProcessor
+
+    sampler = Sampler(make_epoch())
+    processor = RadiolabelLogitsProcessor(sampler, [sampler.start(Request("a"))], frozenset({2}), 3)
+    prompt = torch.tensor([[5, 6]])
+    drawn = int(processor(prompt, torch.zeros(1, 10)).argmax())
+    other = next(t for t in range(4, 10) if t != drawn)
+    with pytest.raises(Error, match=f"row 0 took token {other} where {drawn} was drawn"):
+        processor(torch.tensor([[5, 6, other]]), torch.zeros(1, 10))
+
+
+def test_stop_strings_end_a_row(smollm2):
     requests = [Request("a"), Request("b")]
     drawn, responses, _ = generate(
         *(smollm2, Sampler(make_epoch()), requests, [PROMPTS[2], PROMPTS[1]]),
