@@ -96,9 +96,11 @@ class Prf:
 
 def uniform52(r0: NDArray[np.uint64]) -> NDArray[np.float64]:
     """u = ((r0 >> 12) + 1/2) / 2^52, exact in double precision and strictly inside (0, 1)."""
-    u: NDArray[np.float64] = (r0 >> np.uint64(12)).astype(np.float64)
-    u += 0.5
-    u *= 2.0**-52
+    # The 52 bits as the fraction of a double in [1, 2), then minus (1 - 2^-53): exact, and two passes fewer.
+    bits = r0 >> np.uint64(12)
+    bits |= np.uint64(0x3FF << 52)
+    u = bits.view(np.float64)
+    u -= 1.0 - 2.0**-53
     return u
 
 

@@ -22,8 +22,8 @@ from watermark.schemes.laws import Law
 Logits = NDArray[np.float32] | NDArray[np.float64]
 WordsOf = Callable[[slice], Words]
 
-# Candidates handled at once: all temporaries stay in the second-level cache and are allocated without page faults.
-CHUNK_CANDIDATES: Final = 1 << 13
+# Candidates handled at once: small enough that temporaries come from the heap again and again, without page faults.
+CHUNK_CANDIDATES: Final = 1 << 15
 
 
 class Scheme(ABC):
