@@ -45,14 +45,13 @@ def summarize_documents(
         Refused: a document that was made with another tokenizer.
     """
 
-    digests: dict[int, str | None] = {}
-
     def parts() -> Iterator[Summary]:
+        stated: str | None = None  # the tokenizer that the documents so far name
         for batch in _batches(documents):
             for document in batch:
                 if tokenizer is not None:
                     tokenizer.check(document)
-                elif document.tokenizer not in (None, digests.setdefault(width, document.tokenizer)):
+                elif document.tokenizer is not None and document.tokenizer != (stated := stated or document.tokenizer):
                     raise Refused(
                         f"{document.name}: made with another tokenizer than the documents before it",
                         hint="test documents of one tokenizer at a time",

@@ -80,7 +80,7 @@ def concatenate(parts: list[Pairs]) -> Pairs:
 
 def distinct(pairs: Pairs) -> Pairs:
     """The pairs that occur, each once, in no particular order."""
-    bits = min(max((len(pairs) // BUCKET_PAIRS).bit_length(), 0), MAX_BUCKET_BITS)
+    bits = min((len(pairs) // BUCKET_PAIRS).bit_length(), MAX_BUCKET_BITS)
     if bits == 0:
         return pairs[first_occurrences(pairs.low, pairs.high)]
     bucket = ((pairs.low * _HASH) >> np.uint64(64 - bits)).astype(np.uint16)

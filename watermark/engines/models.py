@@ -17,7 +17,7 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from watermark.decoding import Decoding
-from watermark.engines.transformers import RadiolabelConfig
+from watermark.engines.transformers import RadiolabelConfig, end_token_ids
 from watermark.errors import Error
 from watermark.sampling import Request, Sampler
 
@@ -128,7 +128,7 @@ def answer(
             config = RadiolabelConfig(
                 sampler,
                 [requests[row] for row in rows],
-                end_token_ids=_end_ids(model.model),
+                end_token_ids=end_token_ids(model.model),
                 pad_token_id=tok.pad_token_id,
             )
         with torch.inference_mode():
@@ -158,11 +158,6 @@ class _Ticker(StoppingCriteria):
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> torch.Tensor:
         self._progress(len(input_ids))
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
-
-
-def _end_ids(model: Any) -> list[int]:
-    end = model.generation_config.eos_token_id
-    return [end] if isinstance(end, int) else list(end or [])
 
 
 def _packaged() -> Path:

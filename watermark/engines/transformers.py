@@ -21,6 +21,12 @@ from watermark.errors import Error
 from watermark.sampling import Request, Response, Sampler
 
 
+def end_token_ids(model: Any) -> list[int]:
+    """The tokens that end an answer, by the model's own generation configuration."""
+    end = model.generation_config.eos_token_id
+    return [end] if isinstance(end, int) else list(end or [])
+
+
 class RadiolabelConfig(BaseWatermarkingConfig):
     """What `generate(watermarking_config=...)` takes.
 
@@ -43,8 +49,7 @@ class RadiolabelConfig(BaseWatermarkingConfig):
     @classmethod
     def for_model(cls, model: Any, sampler: Sampler, requests: Sequence[Request]) -> RadiolabelConfig:
         """With the end and padding tokens of the model's own generation configuration."""
-        end = model.generation_config.eos_token_id
-        end_ids = [end] if isinstance(end, int) else list(end or [])
+        end_ids = end_token_ids(model)
         pad = model.generation_config.pad_token_id
         if pad is None and not end_ids:
             raise Error("the model's generation_config has neither pad_token_id nor eos_token_id", hint="set one")
