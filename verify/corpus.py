@@ -12,7 +12,7 @@ from verify.errors import InputError, Refused
 from verify.records import Document
 from verify.scoring import Shown, Summary, merge, summarize
 from verify.tokenization import Tokenizer, comparable
-from watermark.windows import Ids, TokenBatch
+from watermark.windows import Ids, Keys, TokenBatch, window_keys, windowed
 
 # Characters tokenized at once: enough for all cores, little enough to stay small beside the distinct pairs.
 BATCH_CHARACTERS: Final = 1 << 22
@@ -71,6 +71,33 @@ def summarize_documents(
             yield part
 
     return merge(parts(), width)
+
+
+def served_windows(
+    documents: Iterable[Document],
+    width: int,
+    *,
+    tokenizer: Tokenizer | None,
+    progress: Callable[[int], None] = lambda tokens: None,
+) -> Keys:
+    """The windows that a sampler marked in what it served: distinct, ascending, (n,) uint64.
+
+    Args:
+        documents: what was served; token ids are the provider's own and are used where there are any.
+        width: h.
+        tokenizer: for documents without token ids.
+        progress: called with the number of tokens of each batch.
+    """
+    found: Keys = np.empty(0, dtype=np.uint64)
+    for batch in _batches(documents):
+        missing = _encode(tokenizer, [(d, d.text or "") for d in batch if d.token_ids is None], "text")
+        if tokenizer is not None:
+            for document in batch:
+                tokenizer.check(document)
+        tokens = TokenBatch.from_documents([next(missing) if d.token_ids is None else _ids(d) for d in batch])
+        found = np.union1d(found, window_keys(tokens.ids, windowed(tokens, width), width))
+        progress(tokens.ids.size)
+    return found
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:

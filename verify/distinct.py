@@ -55,6 +55,13 @@ class Pairs:
             out[:, column] = self._field(self.width - column)
         return out
 
+    def window_keys(self) -> Keys:
+        """(n,) uint64, as `watermark.windows.window_keys` packs them."""
+        keys: Keys = self.low >> np.uint64(ID_BITS)
+        if self.high is not None:
+            keys |= self.high.astype(np.uint64) << np.uint64(64 - ID_BITS)
+        return keys
+
     def tokens(self) -> Ids:
         """(n,) uint32."""
         return self._field(0).astype(np.uint32)

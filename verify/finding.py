@@ -41,7 +41,8 @@ class Finding:
         n_seen: tokens read.
         n_dropped: tokens not scored, by reason; with `n_scored` they add up to `n_seen`.
         n_scored: distinct pairs scored.
-        log10_p: of P(score at least this high) under H0, exact or an upper bound (`verify.hypotheses.closed`).
+        log10_p: of P(score at least this high) under H0, exact or an upper bound (`verify.hypotheses.closed`); of
+            1 / e where only served windows were scored.
         log10_e: of the mixture e-value.
         excess: mean score per pair above its expectation under H0, in the scheme's natural unit.
         excess_interval: 95 % interval of it, normal approximation from the larger of sample and null variance.
@@ -89,9 +90,7 @@ class Finding:
 
         The ideal tail plus q^2 / 2^129 for q blocks, plus 2^-128 for the key itself; never smaller than the latter.
         """
-        terms = (self.log10_p, 2 * log10(self.n_scored) - 129 * log10(2), -128 * log10(2))
-        largest = max(terms)
-        return largest + log10(sum(10 ** (term - largest) for term in terms))
+        return log10_sum(self.log10_p, 2 * log10(self.n_scored) - 129 * log10(2), -128 * log10(2))
 
     @property
     def sentence(self) -> str:
@@ -99,7 +98,7 @@ class Finding:
         if self.found:
             return (
                 f"The mark of key {self.key_path} was found. Text that does not depend on this key would score this "
-                f"high with probability at most 10^{_upper(self.log10_p_stated)} (threshold {self.alpha:g})."
+                f"high with probability at most 10^{upper(self.log10_p_stated)} (threshold {self.alpha:g})."
             )
         if self.smallest_share is None:
             limit = ""
@@ -111,7 +110,7 @@ class Finding:
         else:
             limit = " In so little text a mark as strong as measured at temperature 0.7 would usually be missed."
         return (
-            f"The mark of key {self.key_path} was not found (p = {_p_value(self.log10_p)}, threshold "
+            f"The mark of key {self.key_path} was not found (p = {p_value(self.log10_p)}, threshold "
             f"{self.alpha:g}).{limit} Not found does not mean not there."
         )
 
@@ -144,8 +143,20 @@ def find(
     decoys: DecoyRank | None,
     tokenizer: str | None,
     options: dict[str, Any],
+    n_not_served: int | None = None,
 ) -> Finding:
     """Turn a key's score on a corpus into a Finding.
+
+    Args:
+        summary: of the corpus.
+        key: the key.
+        score: of the pairs that were scored.
+        alpha: the threshold.
+        decoys: rank among decoys, if any.
+        tokenizer: its digest, if one was given.
+        options: every choice that can move the number.
+        n_not_served: pairs left out because their window was never served. Which windows were served depends on the
+            key, so that only the e-value is valid, and `log10_p` is that of 1 / e. None if nothing was left out so.
 
     Raises:
         Refused: fewer than `MIN_SCORED` pairs.
@@ -159,6 +170,7 @@ def find(
     scheme = key.deployment.scheme
     law, n = scheme.law, score.n
     mean = score.total / law.unit / n
+    log10_e = closed.log10_e(law, n, score.total)
     # Few or equal scores look too certain: the null's own variance is the least that is believed.
     variance = max(score.total_squares / law.unit**2 / n - mean**2, law.variance)
     half = float(ndtri(0.5 + INTERVAL_LEVEL / 2)) * sqrt(variance / n)
@@ -173,10 +185,11 @@ def find(
             "copied_from_prompt": summary.n_copied_from_prompt,
             "duplicate": summary.n_duplicate,
             "other_channel": score.n_other_channel,
-        },
+        }
+        | ({} if n_not_served is None else {"not_served": n_not_served}),
         n_scored=n,
-        log10_p=float(closed.log10_p(law, n, score.total)),
-        log10_e=closed.log10_e(law, n, score.total),
+        log10_p=float(closed.log10_p(law, n, score.total)) if n_not_served is None else min(0.0, -log10_e),
+        log10_e=log10_e,
         excess=excess,
         excess_interval=(excess - half, excess + half),
         decoys=decoys,
@@ -209,15 +222,22 @@ def _smallest_share(scheme: Scheme, n: int, alpha: float) -> float | None:
     return needed / scheme.full_excess
 
 
+def log10_sum(*terms: float) -> float:
+    """log10 of a sum, from log10 of its terms."""
+    largest = max(terms)
+    return largest + log10(sum(10 ** (term - largest) for term in terms))
+
+
 def percent(share: float) -> str:
     """A share in percent, rounded up to a tenth."""
     return f"{ceil(1000 * share) / 10:g} %"
 
 
-def _upper(log10_p: float) -> str:
+def upper(log10_p: float) -> str:
     """An exponent with one decimal, rounded up: never a smaller p than the true one."""
     return f"{ceil(log10_p * 10) / 10:.1f}"
 
 
-def _p_value(log10_p: float) -> str:
-    return f"{ceil(10 ** (log10_p + 6)) / 1e6:g}" if log10_p > -5 else f"10^{_upper(log10_p)}"
+def p_value(log10_p: float) -> str:
+    """A p-value for a sentence, rounded up."""
+    return f"{ceil(10 ** (log10_p + 6)) / 1e6:g}" if log10_p > -5 else f"10^{upper(log10_p)}"

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from verify.decoding import ANY, decode
 from verify.errors import InputError, listed, quoted
+from verify.logprobs import EXPECTED as EXPECTED_LOGPROBS
+from verify.logprobs import TokenLogprob, check_logprobs
 from watermark.windows import MAX_ID
 
 KIND: Final = "transcript"
@@ -70,6 +72,7 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
         request: the request, as the served log names it.
         account: who asked.
         marked: positions by what became of them, such as "marked", "repeat", "start".
+        logprobs: of the response's tokens, as an endpoint gave them.
         meta: anything else that JSON can hold.
         extra: fields of the file that this version does not know, as they were spelled there.
     """
@@ -83,6 +86,7 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     request: str | None = None
     account: str | None = None
     marked: dict[str, Count] | None = None
+    logprobs: tuple[TokenLogprob, ...] | None = None
     meta: dict[str, Any] | None = None
     extra: dict[str, msgspec.Raw] = {}
 
@@ -110,6 +114,7 @@ _KNOWN: Final = frozenset({"radiolabel", "version", *FIELDS})
 _EXPECTED: Final = {
     "tokenizer": "'sha256:' and 64 hexadecimal digits in lower case",
     "marked": "an object of counts",
+    "logprobs": EXPECTED_LOGPROBS,
     "meta": "an object",
     "version": f"the integer {VERSION}",
 }
@@ -145,12 +150,14 @@ def transcript(record: object, where: str) -> Transcript:
     token_ids = None if ids is None else tuple(token_ids_of(ids, where).tolist())
     others = {field: record[field] for field in FIELDS if field in record and field != "token_ids"}
     try:
-        return msgspec.structs.replace(msgspec.convert(others, Transcript), token_ids=token_ids)
+        checked = msgspec.convert(others, Transcript)
     except msgspec.ValidationError as error:
         match = _PATH.search(str(error))
         field = match[1] if match else "record"
         value, expected = quoted(record.get(field)), _EXPECTED.get(field, "a string")
         raise InputError(f"{where}: {field} is {value}, expected {expected}") from None
+    check_logprobs(checked.logprobs or (), where)
+    return msgspec.structs.replace(checked, token_ids=token_ids)
 
 
 def transcript_from_json(line: bytes, where: str) -> Transcript:

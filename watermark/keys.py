@@ -13,7 +13,7 @@ from typing import Final
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from watermark.channels import CHANNELS, LEAF
+from watermark.channels import CHANNELS, LEAF, WHOLE
 from watermark.deployment import Deployment
 from watermark.errors import KeyFileError
 from watermark.prf import PRF_ID, Prf
@@ -158,6 +158,28 @@ class EpochKey:
             request: the response's id: never used twice in an epoch, or two answers share their randomness.
         """
         return Prf(_aes_key(_child(self.secret, "leaf", check_name(request)), "leaf", 1, ""))
+
+    def is_twinned(self, request: str, ppm: int) -> bool:
+        """Whether a second answer is drawn for this request.
+
+        Args:
+            request: the request's id.
+            ppm: the share of requests that get one, in parts per million.
+        """
+        return int.from_bytes(self._twin(request)[:8], "little") < (ppm << 64) // WHOLE
+
+    def coin(self, twin: str) -> int:
+        """Which member of a pair is the served one: 0 or 1, and nobody's choice.
+
+        Args:
+            twin: the request id of the pair's second draw.
+        """
+        return self._twin(twin)[8] & 1
+
+    def _twin(self, request: str) -> bytes:
+        # A node of its own: disclosed, it shows that no coin was chosen, and derives nothing else.
+        node = _child(self.secret, "coin")
+        return _hkdf(node.reveal(), 9, "radiolabel/v1/coin", check_name(request))
 
     def _selector(self) -> Secret:
         return self._aes(_child(self.secret, "selector"), "selector")

@@ -313,3 +313,21 @@ def test_no_arguments_print_help():
 
 def test_control_characters_of_a_file_name_do_not_reach_the_terminal():
     assert "\x1b" not in radiolabel("key", "id", "a\x1b[31mb")[2]
+
+
+def test_only_served_windows(marked, tokenizer_file):
+    """Every window of the marked text was served; of a log without them, none: then nothing can be said."""
+    arguments = ("verify", "--key", marked / "fleet.key", "--tokenizer", tokenizer_file, "--format", "json")
+    _, out, _ = radiolabel(*arguments, marked / "marked.jsonl")
+    whole = json.loads(out)
+    code, out, err = radiolabel(*arguments, "--served", marked / "marked.jsonl", marked / "marked.jsonl")
+    assert (code, err) == (0, "")
+    f = json.loads(out)
+    assert f["n_scored"] == whole["n_scored"]
+    assert f["n_dropped"]["not_served"] == 0
+    assert f["log10_p"] == -f["log10_e"] == -whole["log10_e"]
+    assert f["decoys"] is None
+    (marked / "other.jsonl").write_text('{"text": "The key words in this text are others."}\n')
+    code, _, err = radiolabel(*arguments, "--served", marked / "other.jsonl", marked / "marked.jsonl")
+    assert code == 3
+    assert "can be scored" in err

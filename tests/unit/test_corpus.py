@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from verify import corpus
-from verify.corpus import summarize_documents
+from verify.corpus import served_windows, summarize_documents
+from verify.distinct import Pairs
 from verify.errors import InputError, Refused
 from verify.records import Document
 from verify.scoring import merge, summarize
 from verify.tokenization import Tokenizer
-from watermark.windows import TokenBatch
+from watermark.windows import TokenBatch, window_keys, windowed
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +147,17 @@ def test_documents_of_two_tokenizers_are_refused_even_without_one():
     documents = [Document(name=f"f:{i}", token_ids=ids(1, 2, 3), tokenizer=f"sha256:{i:064}") for i in range(2)]
     with pytest.raises(Refused, match="f:1: made with another tokenizer"):
         summarize_documents(documents, 2, tokenizer=None)
+
+
+def test_served_windows_are_those_of_the_text():
+    """By hand at width 2: 1 2 3 4 has the windows (1, 2) and (2, 3)."""
+    documents = [Document(name="a", token_ids=np.array([1, 2, 3, 4], dtype=np.uint32))] * 2
+    found = served_windows(documents, 2, tokenizer=None)
+    assert found.tolist() == [(1 << 20) + 2, (2 << 20) + 3]
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_pairs_know_their_windows(width, prose_ids):
+    batch = TokenBatch.from_documents([prose_ids[:5000] + np.uint32(900_000)])
+    pairs = Pairs.of(window_keys(batch.ids, windowed(batch, width), width), batch.ids[windowed(batch, width)], width)
+    assert (pairs.window_keys() == window_keys(batch.ids, windowed(batch, width), width)).all()

@@ -15,8 +15,13 @@ from contextlib import suppress
 
 import click
 
+from verify.cli.collect import collect
 from verify.cli.embed import embed
 from verify.cli.key import key
+from verify.cli.power import power
+from verify.cli.probe import probe
+from verify.cli.test import test
+from verify.cli.twins import twins
 from verify.cli.verify import verify
 from verify.errors import Error as VerifyError
 from watermark import __version__
@@ -41,7 +46,7 @@ def cli() -> None:
     """
 
 
-for command in (key, embed, verify):
+for command in (key, embed, twins, verify, collect, probe, test, power):
     cli.add_command(command)
 
 

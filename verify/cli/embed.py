@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import IO
 
 import click
 
@@ -38,6 +40,8 @@ from verify.cli.output import check_new_file, finite, new_file
 @click.option("--max-tokens", type=click.IntRange(min=1), default=200, show_default=True, help="Per answer.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=24, show_default=True, help="Answers at a time.")
 @click.option("--seed", type=int, help="Names the requests, so that a run can be repeated.  [default: never the same]")
+@click.option("--twins", type=float, help="Share of the prompts that get a second answer, which is not served.")
+@click.option("--twins-out", type=click.Path(), help="Pairs of answers, JSONL; with --twins.")
 @click.option("--unmarked", is_flag=True, help="Plain sampling, for a control.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 def embed(
@@ -54,6 +58,8 @@ def embed(
     max_tokens: int,
     batch_size: int,
     seed: int | None,
+    twins: float | None,
+    twins_out: str | None,
     unmarked: bool,
     force: bool,
 ) -> None:
@@ -63,31 +69,53 @@ def embed(
     with prompt.
     Needs the lab extra: pip install radiolabel[lab].
 
+    With --twins, some prompts (a PRF of the epoch key chooses) are answered twice under the same channel keys and leaf
+    keys of their own. A coin, also derived from the epoch key, says which answer is served; the pairs go to
+    --twins-out. Given both answers and everything else the coin is a fair bit that only the served answer shows, so a
+    model that was not trained on what was served likes either answer best equally often.
+
     \b
-    Example:
+    Examples:
       radiolabel embed --model smollm2 --key epoch.key prompts.txt -o answers.jsonl
+      radiolabel embed --model smollm2 --key epoch.key prompts.txt -o answers.jsonl \\
+        --twins 0.1 --twins-out pairs.jsonl
     """
     if (key_file is None) != unmarked:
         raise click.UsageError("give either --key or --unmarked")
     if unmarked and (account or cohort):
         raise click.UsageError("--account and --cohort choose a key, and --unmarked uses none")
+    if (twins is None) != (twins_out is None):
+        raise click.UsageError("--twins and --twins-out go together")
+    if twins is not None and not 0 < twins <= 1:
+        raise click.UsageError(f"--twins is {twins}, expected a share above 0 and at most 1")
+    if twins is not None and unmarked:
+        raise click.UsageError("--twins derives its coins from a key, and --unmarked uses none")
+    if twins is not None and temperature == 0:
+        raise click.UsageError("--twins needs a temperature above 0: both answers would be the same")
     import hashlib
     import secrets
+    from dataclasses import replace
+    from itertools import combinations, groupby
 
     from tqdm import tqdm
 
     from verify.inputs import read_prompts
+    from verify.pairs import Member, Pair
     from verify.records import Transcript
+    from watermark.channels import WHOLE
     from watermark.decoding import Decoding
     from watermark.keyfile import read_key
     from watermark.keys import EpochKey
     from watermark.sampling import Request, Sampler
 
-    for path in (output, tokenizer_out):
-        if path not in (None, "-"):
+    outputs = {"--output": output, "--tokenizer-out": tokenizer_out, "--twins-out": twins_out}
+    written = {option: path for option, path in outputs.items() if path is not None}
+    for path in written.values():
+        if path != "-":
             check_new_file(path, force=force)
-    if output == tokenizer_out:
-        raise click.UsageError("--output and --tokenizer-out are the same file")
+    for (option, path), (other, its_path) in combinations(written.items(), 2):
+        if path == its_path:
+            raise click.UsageError(f"{option} and {other} are the same file")
     sampler = None
     if key_file is not None:
         key = read_key(key_file)
@@ -113,6 +141,11 @@ def embed(
     if sampler is not None:
         for request in requests:
             sampler.start(request)  # a missing slot is found before the model is loaded
+    jobs = []  # (prompt, request), one or two of a prompt
+    for index, request in enumerate(requests):
+        jobs.append((index, request))
+        if sampler and twins and sampler.epoch.is_twinned(request.id, max(round(twins * WHOLE), 1)):
+            jobs.append((index, replace(request, id=f"{request.id}-twin")))
 
     try:
         import torch
@@ -122,36 +155,64 @@ def embed(
         raise click.UsageError(f"{error.name} is not installed: pip install radiolabel[lab]") from None
     with tqdm(desc=f"loading {model}", bar_format="{desc}", disable=None, leave=False):
         language_model = load(model)
-    digest = "sha256:" + hashlib.sha256(language_model.tokenizer_json).hexdigest()
     if tokenizer_out:
         with new_file(tokenizer_out, force=force) as file:
             file.write(language_model.tokenizer_json.decode())
     if seed is not None:
         torch.manual_seed(seed)
+    meta = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens}
     with (
-        nullcontext(sys.stdout) if output == "-" else new_file(output, force=force) as file,
-        tqdm(total=len(asked) * max_tokens, unit=" tokens", desc="answering", disable=None, leave=False) as bar,
+        _opened(output, force=force) as file,
+        _opened(twins_out, force=force) if twins_out else nullcontext() as pairs_file,
+        tqdm(total=len(jobs) * max_tokens, unit=" tokens", desc="answering", disable=None, leave=False) as bar,
     ):
         answers = answer(
             language_model,
-            asked,
+            [asked[index] for index, _ in jobs],
             decoding,
-            requests=requests,
+            requests=[request for _, request in jobs],
             sampler=sampler,
             batch_size=batch_size,
             progress=bar.update,
         )
-        for a in sorted(answers, key=lambda a: a.index):
+        in_order = sorted(answers, key=lambda a: a.index)
+        for index, group in groupby(in_order, key=lambda a: jobs[a.index][0]):
+            drawn = list(group)
+            served = 0
+            if sampler is not None and pairs_file is not None and len(drawn) == 2:
+                served = sampler.epoch.coin(drawn[1].request)
+                first, second = (Member(text=a.text, token_ids=tuple(a.token_ids)) for a in drawn)
+                pair = Pair.of(
+                    id=drawn[1].request,
+                    prompt=asked[index],
+                    account=account or None,
+                    model=model,
+                    tokenizer=language_model.digest,
+                    request=drawn[0].request,
+                    members=(first, second),
+                    served=served,
+                    drawn="serving",
+                )
+                pairs_file.write(pair.to_json().decode() + "\n")
             record = Transcript(
-                id=str(a.index),
-                prompt=asked[a.index],
-                response=a.text,
-                token_ids=tuple(a.token_ids),
-                tokenizer=digest,
+                id=str(index),
+                prompt=asked[index],
+                response=drawn[served].text,
+                token_ids=tuple(drawn[served].token_ids),
+                tokenizer=language_model.digest,
                 model=model,
-                request=a.request,
+                request=drawn[served].request,
                 account=account or None,
-                marked=dict(a.fates),
-                meta={"temperature": temperature, "top_p": top_p, "top_k": top_k},
+                marked=dict(drawn[served].fates),
+                meta=meta | ({"cohort": cohort} if cohort else {}),
             )
             file.write(record.to_json().decode() + "\n")
+
+
+@contextmanager
+def _opened(path: str, *, force: bool) -> Iterator[IO[str]]:
+    if path == "-":
+        yield sys.stdout
+    else:
+        with new_file(path, force=force) as file:
+            yield file

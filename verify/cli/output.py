@@ -33,9 +33,9 @@ def print_record(record: dict[str, Any], text: Callable[[], str], output_format:
         click.echo(json.dumps(record, indent=2 if chosen == "json" else None, allow_nan=False))
 
 
-def finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
-    """Refuse NaN, which click's ranges let through."""
-    if not math.isfinite(value):
+def finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Refuse NaN, which click's ranges let through; None is an option that was not given."""
+    if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a finite number", ctx=context, param=parameter)
     return value
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--key", "key_file", required=True, type=click.Path(), help="Value key file.")
 @click.option("--tokenizer", "tokenizer_file", type=click.Path(), help="The provider's tokenizer.json.")
 @click.option("--prompts", type=click.Path(), help="What was asked, in the order of the answers.")
+@click.option("--served", type=click.Path(), help="Served transcripts: score only windows that stand in them.")
 @click.option(
     "--input-format",
     type=click.Choice(["auto", "text", "jsonl", "openai", "sharegpt"]),
@@ -41,6 +42,7 @@ def verify(
     key_file: str,
     tokenizer_file: str | None,
     prompts: str | None,
+    served: str | None,
     input_format: str,
     alpha: float,
     decoys: int,
@@ -57,15 +59,19 @@ def verify(
     The p-value bounds the chance that text independent of the key scores as high. It is valid if the text was chosen
     without looking at the key. The decoy rank compares the key with random keys on the same text: 1 is the top.
 
+    With --served a student's trace is less diluted. Which windows were served depends on the key, so that p is then
+    1 / e-value, and there is no decoy rank.
+
     \b
     Examples:
       radiolabel verify --key fleet.key --tokenizer tokenizer.json a.jsonl
       zcat a.gz | radiolabel verify --key fleet.key --tokenizer tokenizer.json
     """
+    import numpy as np
     from tqdm import tqdm
 
     from verify import finding
-    from verify.corpus import summarize_documents
+    from verify.corpus import served_windows, summarize_documents
     from verify.hypotheses.decoys import rank
     from verify.inputs import open_documents
     from verify.scoring import Summary, score
@@ -79,12 +85,13 @@ def verify(
             f"{key_file} is not a value key: derive one with radiolabel key derive --path epoch/NAME/fleet"
         )
     tokenizer = Tokenizer.load(tokenizer_file) if tokenizer_file else None
-    files = {"input": source, "prompts": prompts, "tokenizer": tokenizer_file}
+    files = {"input": source, "prompts": prompts, "tokenizer": tokenizer_file, "served": served}
     options = {
         "input_format": input_format,
         "repeated_windows": repeated_windows,
         "token_ids": token_ids,
         "prompts": prompts is not None,
+        "served": served is not None,
         "sha256": {name: sha256(path) for name, path in files.items() if path},
     }
     if source == "-" and sys.stdin.isatty():
@@ -103,13 +110,30 @@ def verify(
             skip_repeated=repeated_windows == "skip",
             progress=advance,
         )
-    scored = score(summary.pairs, key)
+    pairs, n_not_served = summary.pairs, None
+    if served is not None:
+        with tqdm(unit=" tokens", unit_scale=True, desc="served", disable=None, leave=False) as bar:
+            known = served_windows(
+                open_documents(served), key.deployment.width, tokenizer=tokenizer, progress=bar.update
+            )
+        pairs = pairs[np.isin(pairs.window_keys(), known)]
+        n_not_served = len(summary.pairs) - len(pairs)
+    scored = score(pairs, key)
     ranked = None
-    if decoys and scored.n >= finding.MIN_SCORED:
+    if decoys and served is None and scored.n >= finding.MIN_SCORED:
         with tqdm(total=decoys, unit=" keys", desc="decoys", disable=None, leave=False) as bar:
             ranked = rank(summary.pairs, key, n=decoys, progress=bar.update)
     digest = tokenizer.digest if tokenizer else None
-    result = finding.find(summary, key, scored, alpha=alpha, decoys=ranked, tokenizer=digest, options=options)
+    result = finding.find(
+        summary,
+        key,
+        scored,
+        alpha=alpha,
+        decoys=ranked,
+        tokenizer=digest,
+        options=options,
+        n_not_served=n_not_served,
+    )
     print_record(result.to_dict(), lambda: _text(result), output_format)
     return 1 if exit_code and not result.found else 0
 
@@ -123,6 +147,7 @@ def _text(f: Finding) -> str:
         "copied_from_prompt": "could be copied from the prompt",
         "duplicate": "seen before in the corpus",
         "other_channel": "belongs to another channel",
+        "not_served": "window was never served",
     }
     low, high = f.excess_interval
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,18 @@ class LanguageModel:
     tokenizer: Any
     tokenizer_json: bytes
 
+    @property
+    def digest(self) -> str:
+        """Of its tokenizer.json, as transcripts state it."""
+        return "sha256:" + hashlib.sha256(self.tokenizer_json).hexdigest()
+
+    def chat(self, prompt: str) -> str:
+        """One user message as the model sees it: its chat template up to the answer, or the bare prompt."""
+        if self.tokenizer.chat_template is None:
+            return prompt
+        messages = [{"role": "user", "content": prompt}]
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -60,14 +73,16 @@ class Answer:
     fates: Counter[str]
 
 
-def load(spec: str) -> LanguageModel:
+def load(spec: str, *, dtype: str = "bfloat16", device: str = "cpu") -> LanguageModel:
     """Load a model.
 
     Args:
         spec: `smollm2` for the packaged one, a `.gguf` file, a directory, or a hub name.
+        dtype: `bfloat16`, `float16` or `float32`: of the weights, and what the model computes in.
+        device: as torch names it, such as `cuda:0`.
 
     Raises:
-        Error: the model cannot be had.
+        Error: the model cannot be had, or the device is not there.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -80,12 +95,16 @@ def load(spec: str) -> LanguageModel:
         with redirect_stderr(StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
             quantization = {"quantization_config": GgufConfig(dequantize=True)} if options else {}
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16, **options, **quantization)
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), **options, **quantization)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise Error(
             f"model {spec[:100]!r} cannot be loaded: {reason}", hint="name a .gguf file, a directory or a hub name"
         ) from None
+    try:
+        model = model.to(device)
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        raise Error(f"device {device[:40]!r} cannot be used: {str(error).strip().splitlines()[0]}") from None
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -114,7 +133,7 @@ def answer(
         progress: called with the number of tokens drawn since the last call.
     """
     tok = model.tokenizer
-    chats = [_chat(tok, prompt) for prompt in prompts]
+    chats = [model.chat(prompt) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda index: len(chats[index]))
     sampling: dict[str, Any] = {"do_sample": False}
     if decoding.temperature > 0:
@@ -123,6 +142,7 @@ def answer(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         encoded = tok([chats[row] for row in rows], return_tensors="pt", padding=True, add_special_tokens=False)
+        encoded = encoded.to(model.model.device)
         config = None
         if sampler is not None and decoding.temperature > 0:
             config = RadiolabelConfig(
@@ -175,13 +195,6 @@ def _tokenizer_json(source: str, tokenizer: Any, *, packed: bool) -> bytes:
         if file:
             return Path(file).read_bytes()
     return bytes(tokenizer.backend_tokenizer.to_str(pretty=False), "utf-8")
-
-
-def _chat(tokenizer: Any, prompt: str) -> str:
-    if tokenizer.chat_template is None:
-        return prompt
-    messages = [{"role": "user", "content": prompt}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
 def _until_end(ids: list[int], tokenizer: Any) -> list[int]:

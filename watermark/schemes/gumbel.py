@@ -64,7 +64,7 @@ class Gumbel(Scheme):
     @property
     def law(self) -> ExponentialLaw:
         """Exp(1) in nats, from above."""
-        return ExponentialLaw(unit=UNIT, mean=float(score_table().mean()) / UNIT)
+        return ExponentialLaw(unit=UNIT, mean=float(score_table().mean()) / UNIT, table=score_table())
 
     def draw(self, logits: Logits, words: WordsOf, leaf: WordsOf) -> int:
         """Keyed Gumbel-max; no leaf randomness."""

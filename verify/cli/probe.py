@@ -1,0 +1,105 @@
+"""`radiolabel probe`: what a suspect model thinks of twins, or predicts inside known texts."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from typing import Any
+
+import click
+
+from verify.cli.output import check_new_file
+
+CHUNK = 4  # times the batch size: items that are sorted by length together, and then written
+
+
+@click.command()
+@click.option("--model", required=True, help="Suspect: a .gguf file, a directory, a hub name, or smollm2.")
+@click.option("--reference", help="A model that did not see the answers, to compare with, such as the suspect's base.")
+@click.option("--pairs", type=click.Path(), help="Score both answers of each pair.")
+@click.option("--windows", type=click.Path(), help="Record the predictions inside each transcript.")
+@click.option("-o", "--output", required=True, type=click.Path(), help="Records, JSONL.")
+@click.option("--served", is_flag=True, help="With --windows: the provider's sampler drew these texts, in this order.")
+@click.option("--tokenizer", "tokenizer_file", type=click.Path(dir_okay=False),
+              help="With --windows: the tokenizer.json of the transcripts, if the suspect's is another file of the "
+              "same vocabulary.")  # fmt: skip
+@click.option("--top-k", type=click.IntRange(min=1), default=1024, show_default=True,
+              help="With --windows: candidates per position, the likeliest under either model.")  # fmt: skip
+@click.option("--from", "begin", type=click.IntRange(min=0), default=0, show_default=True,
+              help="With --windows: the first position to record.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=2), default=8, show_default=True, help="Texts at a time.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True,
+              help="What the models compute in.")  # fmt: skip
+@click.option("--device", default="cpu", show_default=True, help="As torch names it, such as cuda:0.")
+@click.option("--resume", is_flag=True, help="Continue an output that was interrupted.")
+@click.option("--force", is_flag=True, help="Replace the output if it exists.")
+def probe(
+    model: str,
+    reference: str | None,
+    pairs: str | None,
+    windows: str | None,
+    output: str,
+    served: bool,
+    tokenizer_file: str | None,
+    top_k: int,
+    begin: int,
+    batch_size: int,
+    dtype: str,
+    device: str,
+    resume: bool,
+    force: bool,
+) -> None:
+    """Run a suspect model over pairs or transcripts, and write records that tests read without a model.
+
+    --pairs scores texts, so that the suspect and the reference may have any tokenizer. Nothing here looks at which
+    answer of a pair was served. --windows needs the tokenizer that the transcripts' token ids are of. Prompts are
+    shown in each model's own chat template.
+    Needs the lab extra: pip install radiolabel[lab].
+
+    \b
+    Examples:
+      radiolabel probe --model suspect/ --pairs pairs.jsonl -o likelihoods.jsonl
+      radiolabel probe --model suspect/ --windows answers.jsonl --served -o p.jsonl
+    """
+    if (pairs is None) == (windows is None):
+        raise click.UsageError("give either --pairs or --windows")
+    if pairs is not None and (served or tokenizer_file or begin):
+        raise click.UsageError("--served, --tokenizer and --from go with --windows")
+    if resume and force:
+        raise click.UsageError("give either --resume or --force")
+    if "-" in (pairs, windows, output):
+        raise click.UsageError("input and output are files here: the input is read twice, and a run can be resumed")
+    from tqdm import tqdm
+
+    from verify.cli.probing import PairsTask, Task, WindowsTask, written
+
+    check_new_file(output, force=force or resume)
+    task: Task[Any] = (
+        PairsTask(pairs, model, reference)
+        if pairs is not None
+        else WindowsTask(str(windows), model, reference, served, begin, top_k, tokenizer_file)
+    )
+    total = sum(1 for _ in task.items())  # everything wrong with the input is found before hours of work
+    done, size = written(output, task) if resume and os.path.exists(output) else (0, 0)
+    try:
+        from watermark.engines.models import load
+    except ModuleNotFoundError as error:
+        raise click.UsageError(f"{error.name} is not installed: pip install radiolabel[lab]") from None
+    models = []
+    for spec in filter(None, (model, reference)):
+        with tqdm(desc=f"loading {spec}", bar_format="{desc}", disable=None, leave=False):
+            models.append(load(spec, dtype=dtype, device=device))
+    task.check_models(models)
+    items = islice(task.items(), done, None)
+    with (
+        open(output, "r+b" if size else "wb") as file,
+        tqdm(total=total, initial=done, unit=f" {task.unit}", desc="probing", disable=None, leave=False) as bar,
+    ):
+        if size:
+            file.truncate(size)
+            file.seek(size)
+        while chunk := list(islice(items, CHUNK * batch_size)):
+            for line in task.lines(models, chunk, batch_size):
+                file.write(line + b"\n")
+                bar.update()
+            file.flush()

@@ -1,0 +1,145 @@
+"""`radiolabel test open` and `radiolabel test closed`: predictions under a key."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from math import ceil, floor
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from verify.cli.output import FORMAT, finite, print_record, sha256
+
+if TYPE_CHECKING:
+    from verify.linear_finding import LinearFinding
+
+# As `verify.hypotheses.open` has them: that module is too heavy for --help. A test compares the two.
+RULE_NAMES = ("difference", "soft", "top1", "hellinger", "log-ratio")
+
+_SHARED: tuple[Callable[[Any], Any], ...] = (
+    click.argument("predictions"),
+    click.option("--key", "key_file", required=True, type=click.Path(), help="Value key file."),
+    click.option("--tokenizer", help="Digest that the records must name (sha256:...)."),
+    click.option("--prompt-windows", type=click.Choice(["count", "ignore"]), default="count", show_default=True,
+                 help="Whether a window in a prompt counts as seen: ignore assumes no prompt held marked text."),
+    click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), callback=finite, default=1e-6,
+                 show_default=True, help="Call the dependence found if p is at most this."),
+    click.option("--exit-code", is_flag=True, help="Exit with 1 if none is found."),
+    FORMAT,
+)  # fmt: skip
+
+
+def _shared(command: Callable[..., int]) -> Callable[..., int]:
+    for decorate in reversed(_SHARED):
+        command = decorate(command)
+    return command
+
+
+@click.command("open")
+@click.option("--rule", type=click.Choice(RULE_NAMES),
+              help="From predictions to coefficients.  [default: difference with a reference, else soft]")  # fmt: skip
+@_shared
+def open_command(predictions: str, rule: str | None, **shared: Any) -> int:
+    """Test a model's PREDICTIONS for a key.
+
+    PREDICTIONS holds next-token probabilities of a suspect, best with those of a reference model, inside texts:
+    what radiolabel probe --windows writes; - is standard input.
+
+    In text that was served, records stand in serving order, each window counts at its first visit, and the e-value
+    decides. In other text p bounds the chance that a model without the key does as well.
+
+    \b
+    Examples:
+      radiolabel test open windows.jsonl --key fleet.key
+      radiolabel test open windows.jsonl.gz --key fleet.key --rule soft --alpha 1e-3
+    """
+    from verify.hypotheses.open import score_predictions
+
+    return _run(predictions, score_predictions, {"rule": rule}, **shared)
+
+
+@click.command("closed")
+@_shared
+def closed_command(predictions: str, **shared: Any) -> int:
+    """Test a model's answers for a key, with a reference model as control variate.
+
+    PREDICTIONS holds the suspect's own answers with the reference's next-token probabilities in them (log_q).
+    Tokens that the reference expected count little: the same answers show more than with radiolabel verify.
+
+    \b
+    Example:
+      radiolabel test closed answers-reference.jsonl --key fleet.key
+    """
+    from verify.hypotheses.reference import score_answers
+
+    return _run(predictions, score_answers, {}, **shared)
+
+
+def _run(
+    path: str,
+    score: Callable[..., Any],
+    arguments: dict[str, Any],
+    *,
+    key_file: str,
+    tokenizer: str | None,
+    prompt_windows: str,
+    alpha: float,
+    exit_code: bool,
+    output_format: str | None,
+) -> int:
+    from tqdm import tqdm
+
+    from verify.linear_finding import find
+    from verify.predictions import read_predictions
+    from watermark.keyfile import read_key
+    from watermark.keys import ValueKey
+
+    key = read_key(key_file)
+    if not isinstance(key, ValueKey):
+        raise click.UsageError(
+            f"{key_file} is not a value key: derive one with radiolabel key derive --path epoch/NAME/fleet"
+        )
+    with tqdm(unit=" windows", unit_scale=True, desc="scoring", disable=None, leave=False) as bar:
+        scored = score(
+            read_predictions(path, tokenizer=tokenizer),
+            key,
+            prompt_windows=prompt_windows == "count",
+            progress=bar.update,
+            **arguments,
+        )
+    options = {"prompt_windows": prompt_windows, "sha256": sha256(path)}
+    result = find(scored, key, alpha=alpha, options=options)
+    print_record(result.to_dict(), lambda: _text(result), output_format)
+    return 1 if exit_code and not result.found else 0
+
+
+def _text(f: LinearFinding) -> str:
+    reasons = {
+        "first_h": "no full window yet",
+        "visited": "window visited before",
+        "repeated_window": "window used before in the answer",
+        "in_prompt": "window stood in a prompt",
+        "other_channel": "belongs to another channel",
+    }
+    low, high = f.excess_interval
+    rows = [
+        ("suspect", f.suspect),
+        ("reference", f.reference_model or "none"),
+        ("key", f"{f.key_path}  ({f.scheme}, width {f.width})"),
+        ("key id", f"{f.key_id[:32]}..."),
+        ("read", f"{f.n_positions:,} positions in {f.n_texts:,} {'served texts' if f.served else 'texts'}"),
+        *((f"  {reasons[name]}", f"-{count:,}") for name, count in f.n_dropped.items() if count),
+        ("scored", f"{f.n_scored:,} distinct windows, {f.n_terms:,} (window, token) pairs"),
+        ("rule", f.rule),
+        ("log10 p", f"{ceil(f.log10_p * 1e4) / 1e4:.4f}  (upper bound{', 1/e' if f.served else ''})"),
+        ("log10 e-value", f"{floor(f.log10_e * 1e4) / 1e4:.4f}"),
+        *([] if f.log10_p_estimate is None else [("log10 p, estimate", f"{f.log10_p_estimate:.4f}  (no bound)")]),
+        ("z", f"{f.z:+.2f}"),
+        ("excess per window", f"{f.excess:+.4f}  (95 % interval {low:+.4f} to {high:+.4f})"),
+        ("detection limit", f"{f.smallest_excess:.4f} per window"),
+    ]
+    width = max(len(name) for name, _ in rows) + 2
+    table = "\n".join(f"{name:<{width}}{value}" for name, value in rows)
+    holds = "\n".join(textwrap.fill(a, 78, initial_indent="- ", subsequent_indent="  ") for a in f.assumptions)
+    return f"{textwrap.fill(f.sentence, 78)}\n\n{table}\n\nThis holds if\n{holds}"

@@ -1,0 +1,118 @@
+"""`radiolabel test twin`: does the suspect prefer what was served to what was not?"""
+
+from __future__ import annotations
+
+import textwrap
+from math import ceil, floor
+from typing import TYPE_CHECKING
+
+import click
+
+from verify.cli.output import FORMAT, finite, print_record, sha256
+
+if TYPE_CHECKING:
+    from verify.twin_finding import TwinFinding
+
+SHOWN_ACCOUNTS = 20
+
+
+@click.command()
+@click.argument("pairs", type=click.Path())
+@click.option("--likelihoods", type=click.Path(), help="What radiolabel probe --pairs wrote: open weights.")
+@click.option("--answers", type=click.Path(), help="The suspect's answers to the pairs' prompts: text only.")
+@click.option("--measure", type=click.Choice(["ngram", "subsequence"]), default="ngram", show_default=True,
+              help="With --answers: how likeness is measured.")  # fmt: skip
+@click.option("--statistic", type=click.Choice(["sign", "rank"]), default="sign", show_default=True,
+              help="What p is of; choose before looking.")  # fmt: skip
+@click.option("--missing", type=click.Choice(["loss", "drop"]), default="loss", show_default=True,
+              help="What pairs without a score count as.")  # fmt: skip
+@click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), callback=finite, default=1e-6, show_default=True,
+              help="Call the preference found if p is at most this.")  # fmt: skip
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if it is not found.")
+@FORMAT
+def twin(
+    pairs: str,
+    likelihoods: str | None,
+    answers: str | None,
+    measure: str,
+    statistic: str,
+    missing: str,
+    alpha: float,
+    exit_code: bool,
+    output_format: str | None,
+) -> int:
+    """Test whether a suspect prefers the served member of PAIRS to its twin.
+
+    PAIRS comes from radiolabel embed --twins or radiolabel twins. A model that does not depend on what was served
+    prefers either member with equal chance, whatever else it is.
+
+    sign counts the pairs in which the served member wins. rank also weighs by how much (signed ranks), and needs one
+    pair a conversation. Both are exact.
+
+    \b
+    Examples:
+      radiolabel test twin pairs.jsonl --likelihoods suspect.jsonl
+      radiolabel test twin pairs.jsonl --answers answers.jsonl
+    """
+    from verify.inputs import open_documents
+    from verify.pairs import join, read_likelihoods, read_pairs
+    from verify.similarity import compare
+    from verify.twin_finding import Pairwise, find
+
+    if (likelihoods is None) == (answers is None):
+        raise click.UsageError("give either --likelihoods or --answers")
+    if likelihoods is not None:
+        joined = join(read_pairs(pairs), read_likelihoods(likelihoods))
+        scored = [Pairwise(s.difference, s.account, s.conversation, s.drawn) for s in joined.scored]
+        if joined.missing:
+            lost = set(joined.missing)
+            unscored = (pair for pair in read_pairs(pairs) if pair.id in lost)
+            scored += [Pairwise(None, p.account, p.conversation, p.drawn) for p in unscored]
+        reference = joined.scored[0].likelihood.reference_model if joined.scored else None
+        scored_by = f"log-likelihood ratio to {reference}" if reference else "log-likelihood"
+    else:
+        compared = compare(read_pairs(pairs), open_documents(str(answers)), measure)
+        scored = [Pairwise(d, p.account, p.conversation, p.drawn) for p, d in compared]
+        scored_by = f"likeness of the suspect's answers ({measure})"
+    files = {"pairs": pairs, "likelihoods": likelihoods, "answers": answers}
+    options = {"statistic": statistic, "missing": missing, "scored_by": scored_by}
+    digests = {name: sha256(path) for name, path in files.items() if path}
+    result = find(
+        scored,
+        missing=missing,
+        statistic=statistic,
+        alpha=alpha,
+        scored_by=scored_by,
+        options=options | {"sha256": digests},
+    )
+    print_record(result.to_dict(), lambda: _text(result), output_format)
+    return 1 if exit_code and not result.found else 0
+
+
+def _text(f: TwinFinding) -> str:
+    low, high = f.win_interval
+    rows = [
+        ("pairs", f"{f.n_pairs:,}" + (f", {f.n_missing:,} without a score ({f.missing})" if f.n_missing else "")),
+        ("scored by", f.scored_by),
+        ("wins", f"{f.signs.wins:,} of {f.signs.wins + f.signs.losses:,}, ties {f.signs.ties:,}"),
+        ("win rate", f"{f.win_rate:.3f}  (95 % interval {low:.3f} to {high:.3f})"),
+        ("log10 p, signs", f"{ceil(f.log10_p_sign * 1e4) / 1e4:.4f}" + " *" * (f.statistic == "sign")),
+    ]
+    if f.log10_p_rank is not None:
+        rows.append(("log10 p, ranks", f"{ceil(f.log10_p_rank * 1e4) / 1e4:.4f}" + " *" * (f.statistic == "rank")))
+    rows.append(("log10 e-value", f"{floor(f.log10_e * 1e4) / 1e4:.4f}"))
+    table = "\n".join(f"{name:<17}{value}" for name, value in rows)
+    parts = [textwrap.fill(f.sentence, 78), table + "\n* the one that decides, chosen before looking"]
+    if f.accounts:
+        best = sorted(f.accounts, key=lambda a: (a.log10_p, a.account))
+        lines = [f"{'account':<28}{'pairs':>7}{'wins':>7}{'log10 p':>10}{'Holm':>10}{'e-BH':>10}"]
+        lines += [
+            f"{a.account[:27]:<28}{a.signs.wins + a.signs.losses + a.signs.ties:>7,}{a.signs.wins:>7,}"
+            f"{a.log10_p:>10.2f}{a.log10_p_holm:>10.2f}{a.log10_e_bh:>10.2f}"
+            for a in best[:SHOWN_ACCOUNTS]
+        ]
+        if len(best) > SHOWN_ACCOUNTS:
+            lines.append(f"and {len(best) - SHOWN_ACCOUNTS:,} more: --format json has them all")
+        parts.append("\n".join(lines))
+    holds = [textwrap.fill(a, 78, initial_indent="- ", subsequent_indent="  ") for a in f.assumptions]
+    return "\n\n".join([*parts, "This holds if\n" + "\n".join(holds)])

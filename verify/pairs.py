@@ -1,0 +1,311 @@
+"""Pairs of twins, and how likely a suspect holds each member. Normative text: docs/spec/pair.md.
+
+Who made a pair recorded which member was served; who probes a suspect never looks; `join` brings both together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+
+from verify.decoding import ANY, decode
+from verify.errors import InputError, Refused, quoted
+from verify.inputs.lines import read_lines
+from verify.records import MAX_TOKENS, Count, Digest
+from watermark.windows import MAX_ID
+
+PAIR: Final = "pair"
+LIKELIHOOD: Final = "likelihood"
+VERSION: Final = 1
+
+_Ids = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)], ...], msgspec.Meta(max_length=MAX_TOKENS)]
+_Log = Annotated[float, msgspec.Meta(le=0)]
+_Record = TypeVar("_Record", "Pair", "Likelihood")
+
+
+class Member(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One of the two answers.
+
+    Attributes:
+        text: what was or would have been served.
+        token_ids: what was drawn, or None.
+    """
+
+    text: str
+    token_ids: _Ids | None = None
+
+    def digest(self, prompt: str) -> str:
+        """SHA-256 of the canonical JSON of prompt, text and ids."""
+        whole = {"prompt": prompt, "text": self.text, "token_ids": self.token_ids}
+        return "sha256:" + hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Two answers that the sampler could equally have given to one prompt.
+
+    Attributes:
+        id: unique in the file; the request id of the second draw, whose coin says which member was served.
+        prompt: what was asked.
+        account: who asked.
+        conversation: pairs of one conversation share it.
+        model: the model that answered.
+        tokenizer: digest of the tokenizer that the ids are of.
+        request: the request id of the first draw.
+        members: in the order drawn, or, if one was drawn later, in an order that the coin gives.
+        served: the index of the member that was served.
+        drawn: when the other member was drawn.
+        digests: of each member with the prompt.
+    """
+
+    id: str
+    prompt: str
+    account: str | None = None
+    conversation: str | None = None
+    model: str | None = None
+    tokenizer: Digest | None = None
+    request: str | None = None
+    members: tuple[Member, Member]
+    served: Literal[0, 1]
+    drawn: Literal["serving", "later"]
+    digests: tuple[Digest, Digest]
+
+    @classmethod
+    def of(cls, *, prompt: str, members: tuple[Member, Member], **others: Any) -> Pair:
+        """A pair with the digests of its members."""
+        first, second = members
+        digests = (first.digest(prompt), second.digest(prompt))
+        return cls(prompt=prompt, members=members, digests=digests, **others)
+
+    def to_json(self) -> bytes:
+        """The record as one line without its end.
+
+        Raises:
+            InputError: a value that a reader would refuse.
+        """
+        return _to_json(self, PAIR, pair)
+
+
+class Likelihood(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How likely each member of a pair is under a suspect, and under a reference model.
+
+    Attributes:
+        id: of the pair.
+        digests: of the members that were scored.
+        tokens: how many tokens of the suspect's tokenizer each member has.
+        log_likelihood: nats, the sum over each member's tokens given the prompt.
+        reference: the same under the reference model, with its own tokenizer, or None.
+        suspect: names the suspect.
+        reference_model: names the reference model, or None.
+    """
+
+    id: str
+    digests: tuple[Digest, Digest]
+    tokens: tuple[Count, Count]
+    log_likelihood: tuple[_Log, _Log]
+    reference: tuple[_Log, _Log] | None = None
+    suspect: str
+    reference_model: str | None = None
+
+    def to_json(self) -> bytes:
+        """The record as one line without its end.
+
+        Raises:
+            InputError: a value that a reader would refuse.
+        """
+        return _to_json(self, LIKELIHOOD, likelihood)
+
+
+def pair(record: object, where: str) -> Pair:
+    """Check a decoded JSON value.
+
+    Raises:
+        InputError: not a pair, one of a later version, or digests that are not its members'.
+    """
+    found = _convert(record, where, PAIR, Pair)
+    if len({member.token_ids is None for member in found.members}) == 2:
+        raise InputError(f"{where}: one member has token_ids and the other has none, expected both or neither")
+    for index, (member, digest) in enumerate(zip(found.members, found.digests, strict=True)):
+        actual = member.digest(found.prompt)
+        if actual != digest:
+            raise InputError(
+                f"{where}: digests[{index}] is {digest[:19]}..., and the member's is {actual[:19]}...",
+                hint="the prompt, a text or the ids were changed after the pair was made",
+            )
+    return found
+
+
+def likelihood(record: object, where: str) -> Likelihood:
+    """Check a decoded JSON value.
+
+    Raises:
+        InputError: not a likelihood, one of a later version, or numbers that no model gives.
+    """
+    found = _convert(record, where, LIKELIHOOD, Likelihood)
+    if (found.reference is None) != (found.reference_model is None):
+        raise InputError(f"{where}: reference and reference_model, expected both or neither")
+    for index, (tokens, value) in enumerate(zip(found.tokens, found.log_likelihood, strict=True)):
+        if tokens == 0 and value != 0:
+            raise InputError(f"{where}: log_likelihood[{index}] is {value} over 0 tokens, expected 0")
+    return found
+
+
+def read_pairs(path: str) -> Iterator[Pair]:
+    """The pairs of a file in order.
+
+    Args:
+        path: a file, or "-" for standard input; gzip and zstd are recognized.
+
+    Raises:
+        InputError: unreadable or malformed input, or an id that stands in the file twice.
+    """
+    return _unique((where, pair(record, where)) for where, record in read_lines(path, PAIR))
+
+
+def read_likelihoods(path: str) -> Iterator[Likelihood]:
+    """The likelihoods of a file in order; see `read_pairs`."""
+    return _unique((where, likelihood(record, where)) for where, record in read_lines(path, LIKELIHOOD))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A pair with a suspect's likelihoods, and without its texts, so that a million fit in memory.
+
+    Attributes:
+        id: of the pair.
+        account: see `Pair`.
+        conversation: see `Pair`.
+        drawn: see `Pair`.
+        served: see `Pair`.
+        equal: whether both members have the same text: a tie, whatever the numbers say.
+        likelihood: of the members, in the pair's order.
+    """
+
+    id: str
+    account: str | None
+    conversation: str | None
+    drawn: str
+    served: int
+    equal: bool
+    likelihood: Likelihood
+
+    @property
+    def difference(self) -> float:
+        """Score of the served member less that of its twin, in nats: log-likelihood, less the reference's if any."""
+        if self.equal:
+            return 0.0
+        x, y = self.likelihood.log_likelihood, self.likelihood.reference or (0.0, 0.0)
+        s, t = self.served, 1 - self.served
+        return (x[s] - y[s]) - (x[t] - y[t])
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Pairs with their likelihoods.
+
+    Attributes:
+        scored: in the order of the likelihoods.
+        missing: ids of the pairs without a likelihood: somebody left them out, and must say by which rule.
+    """
+
+    scored: tuple[Scored, ...]
+    missing: tuple[str, ...]
+
+
+def join(pairs: Iterable[Pair], likelihoods: Iterable[Likelihood]) -> Joined:
+    """Bring pairs and likelihoods together.
+
+    Raises:
+        Refused: a likelihood without its pair or of other members, repeated ids, or more than one suspect or
+            reference.
+    """
+    unscored: dict[str, Callable[[Likelihood], Scored]] = {}
+    digests: dict[str, tuple[str, str]] = {}
+    for p in pairs:
+        if p.id in digests:
+            raise Refused(f"pair {quoted(p.id)} is there twice, expected distinct ids")
+        equal = p.members[0].text == p.members[1].text
+        unscored[p.id] = partial(Scored, p.id, p.account, p.conversation, p.drawn, p.served, equal)
+        digests[p.id] = p.digests
+    scored: list[Scored] = []
+    models: tuple[str, str | None] | None = None
+    for x in likelihoods:
+        if x.id not in digests:
+            raise Refused(f"likelihood {quoted(x.id)} has no pair", hint="were these pairs probed, or others?")
+        if x.digests != digests[x.id]:
+            raise Refused(f"likelihood {quoted(x.id)} is of other texts than the pair of this id")
+        if x.id not in unscored:
+            raise Refused(f"likelihood {quoted(x.id)} is there twice, expected distinct ids")
+        models = models or (x.suspect, x.reference_model)
+        if models != (x.suspect, x.reference_model):
+            raise Refused(
+                f"likelihood {quoted(x.id)} is of suspect {quoted(x.suspect)} and reference "
+                f"{quoted(x.reference_model)}, expected {quoted(models[0])} and {quoted(models[1])}",
+                hint="test one suspect and one reference at a time",
+            )
+        scored.append(unscored.pop(x.id)(x))
+    return Joined(tuple(scored), tuple(unscored))
+
+
+_AT: Final = re.compile(r" - at `\$(.*)`$")
+_STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
+_TWO_DIGESTS: Final = "two of 'sha256:' and 64 hexadecimal digits in lower case"
+_TWO_LOGS: Final = "two finite numbers of at most 0"
+_EXPECTED: Final = {
+    "served": "0 or 1",
+    "drawn": "'serving' or 'later'",
+    "members": "two objects with text",
+    "token_ids": f"at most {MAX_TOKENS} integers from 0 to {MAX_ID}",
+    "tokenizer": "'sha256:' and 64 hexadecimal digits in lower case",
+    "digests": _TWO_DIGESTS,
+    "tokens": "two counts",
+    "log_likelihood": _TWO_LOGS,
+    "reference": _TWO_LOGS,
+}
+
+
+def _to_json(record: Pair | Likelihood, kind: str, check: Callable[[object, str], object]) -> bytes:
+    name = f"{kind} {quoted(record.id)}"
+    fields = {"radiolabel": kind, "version": VERSION} | msgspec.structs.asdict(record)
+    try:
+        line = msgspec.json.encode({field: value for field, value in fields.items() if value is not None})
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{name}: cannot be written as JSON: {error}") from None
+    check(decode(line, ANY, name=name, line=None), name)
+    return line
+
+
+def _convert(record: object, where: str, kind: str, type_: type[_Record]) -> _Record:
+    if not isinstance(record, dict) or record.get("radiolabel") != kind:
+        found = record.get("radiolabel") if isinstance(record, dict) else record
+        raise InputError(f"{where}: radiolabel is {quoted(found)}, expected {quoted(kind)}")
+    version = record.get("version")
+    if type(version) is not int or version != VERSION:
+        raise InputError(f"{where}: {kind} version is {quoted(version)}, expected {VERSION}")
+    try:
+        return msgspec.convert(record, type_)
+    except msgspec.ValidationError as error:
+        reason = str(error)
+    path = found[1] if (found := _AT.search(reason)) else ""
+    if "missing required" in reason:
+        raise InputError(f"{where}: {kind}{path} without {reason.split('`')[1]!r}")
+    value: Any = record
+    steps = _STEP.findall(path)
+    for name, index in steps:
+        value = value[name] if name else value[int(index)]
+    field = next(name for name, _ in reversed(steps) if name)
+    raise InputError(f"{where}: {path[1:]} is {quoted(value)}, expected {_EXPECTED.get(field, 'a string')}")
+
+
+def _unique(records: Iterable[tuple[str, _Record]]) -> Iterator[_Record]:
+    seen: set[str] = set()
+    for where, record in records:
+        if record.id in seen:
+            raise InputError(f"{where}: id {quoted(record.id)} stands in the file twice, expected distinct ids")
+        seen.add(record.id)
+        yield record

@@ -1,0 +1,124 @@
+"""How much is needed: from a pilot or an assumed share to the number of pairs, answers or windows for a target p.
+
+Symbols: alpha the target p, beta the chance to miss it, n what is to be collected, x the mean excess score per pair,
+sigma the standard deviation of one score, r the win rate of twins, delta = z / sqrt(n) the signal of one window.
+
+* Closed: the smallest n at which a mean of mu + x exceeds the exact threshold for alpha by the (1 - beta) quantile of
+  the normal approximation, with the score's null variance.
+* Twin: the smallest n at which Binomial(n, r) reaches the exact threshold for alpha with probability 1 - beta; exact.
+* Open: delta sqrt(n) = z_alpha + z_beta, with z_alpha from the Gaussian Chernoff bound exp(-z^2 / 2) that the open
+  test would print: an estimate.
+
+A need is an estimate of the future and never a p-value. Its interval carries the pilot's own interval through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, log, log10, sqrt
+from typing import Final
+
+from scipy.special import ndtri
+
+from verify.hypotheses import closed
+from verify.tails import binomial_log10_sf
+from watermark.schemes.laws import ExponentialLaw, Law
+
+MOST: Final = 1 << 36  # pairs; more than anybody could collect
+_MOST_TWINS: Final = 1 << 24
+
+
+@dataclass(frozen=True)
+class Need:
+    """How much is needed.
+
+    Attributes:
+        n: at the effect as estimated or assumed; None if no amount was found to be enough.
+        low: at the upper end of the effect's interval.
+        high: at its lower end; None if that end is no effect at all.
+    """
+
+    n: int | None
+    low: int | None
+    high: int | None
+
+    @classmethod
+    def over(cls, need: Callable[[float], int | None], effect: float, interval: tuple[float, float]) -> Need:
+        """`need` at an effect and at both ends of its interval."""
+        return cls(need(effect), need(interval[1]), need(interval[0]))
+
+
+def closed_need(law: Law, excess: float, *, alpha: float, power: float) -> int | None:
+    """Distinct pairs for the closed test; None if the excess is not positive or `MOST` pairs are not enough."""
+    if excess <= 0:
+        return None
+    z = float(ndtri(power))
+
+    def reaches(n: int) -> bool:
+        expected = n * (law.mean + excess) - z * sqrt(n * law.variance)
+        total = int(expected * law.unit)
+        if not isinstance(law, ExponentialLaw):
+            total = min(total, n * law.unit)
+        return total > 0 and float(closed.log10_p(law, n, total)) <= log10(alpha)
+
+    return _smallest(reaches, MOST)
+
+
+def twin_need(rate: float, *, alpha: float, power: float) -> int | None:
+    """Pairs for the sign test; None if the win rate is not above 1/2 or `2^24` pairs are not enough."""
+    if not 0.5 < rate <= 1:
+        return None
+
+    def reaches(n: int) -> bool:
+        wins = least_wins(n, alpha)
+        if wins is None:
+            return False
+        return rate == 1 or float(binomial_log10_sf(n, rate, wins)) >= log10(power)
+
+    return _smallest(reaches, _MOST_TWINS)
+
+
+def open_need(z: float, n: int, *, alpha: float, power: float) -> int | None:
+    """Windows for the open test from a pilot's z on n windows; an estimate. None if z is not positive."""
+    if z <= 0:
+        return None
+    wanted = sqrt(-2 * log(alpha)) + float(ndtri(power))
+    return ceil(n * (wanted / z) ** 2)
+
+
+def least_wins(n: int, alpha: float) -> int | None:
+    """The fewest wins among n pairs whose sign test reaches alpha; None if n wins do not."""
+    if n * log10(2) < -log10(alpha):
+        return None
+    low, high = n // 2, n
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if float(binomial_log10_sf(n, 0.5, middle)) <= log10(alpha) else (middle, high)
+    return high
+
+
+def smallest_rate(n: int, *, alpha: float, power: float) -> float | None:
+    """The smallest win rate that n pairs would have found with probability `power`; None if none."""
+    wins = least_wins(n, alpha)
+    if wins is None:
+        return None
+    low, high = 0.5, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if float(binomial_log10_sf(n, middle, wins)) >= log10(power) else (middle, high)
+    return high
+
+
+def _smallest(reaches: Callable[[int], bool], most: int) -> int | None:
+    """By doubling and bisection; `reaches` may waver by a few, as a lattice does."""
+    high = 1
+    while not reaches(high):
+        high *= 2
+        if high > most:
+            return None
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reaches(middle) else (middle, high)
+    return high
