@@ -106,13 +106,14 @@ class LinearFinding:
         if self.found:
             return (
                 f"The {what} of {self.suspect} depend on key {self.key_path}. Those of a model that never saw text "
-                f"made with this key would lean this far towards it with probability at most 10^{upper(self.log10_p_stated)} "
-                f"(threshold {self.alpha:g})."
+                f"made with this key would lean this far towards it with probability at most "
+                f"10^{upper(self.log10_p_stated)} (threshold {self.alpha:g})."
             )
         return (
-            f"No dependence of the {what} of {self.suspect} on key {self.key_path} was found (p = "
-            f"{p_value(self.log10_p)}, threshold {self.alpha:g}). With this much data an excess of {self.smallest_excess:.4f} per window would have been "
-            f"found 95 % of the time. Not found does not mean not there."
+            f"No dependence of the {what} of {self.suspect} on key {self.key_path} was found "
+            f"(p = {p_value(self.log10_p)}, threshold {self.alpha:g}). With this much data an excess of "
+            f"{self.smallest_excess:.4f} per window would have been found 95 % of the time. "
+            f"Not found does not mean not there."
         )
 
     @property

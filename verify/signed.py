@@ -59,7 +59,7 @@ def _by_convolution(weights: NDArray[np.int64], total: int, x: int) -> float:
 def _chernoff(weights: NDArray[np.float64], gap: float) -> float:
     if gap <= 0:
         return 0.0
-    low, high = 1e-12 / weights.max(), 1e4 / weights.min()
+    low, high = 1e-12 / float(weights.max()), 1e4 / float(weights.min())
     for _ in range(200):  # the root of K'(theta) = gap; any theta gives a bound
         theta = (low * high) ** 0.5
         if 0.5 * float((weights * np.tanh(theta * weights / 2)).sum()) < gap:
@@ -68,5 +68,5 @@ def _chernoff(weights: NDArray[np.float64], gap: float) -> float:
             high = theta
     half = theta * weights / 2
     k = float((half + np.log1p(np.exp(-2 * half)) - log(2)).sum())
-    bound = k - theta * gap + _ROUNDING * (k + theta * gap)
+    bound = float(k - theta * gap + _ROUNDING * (k + theta * gap))
     return min(0.0, bound / log(10))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,14 @@ def save(model: Transformer, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
+
+
+def kept(name: str, size: str, make: Callable[[], Transformer]) -> Transformer:
+    """A student of that name from the cache, or made and kept."""
+    path = corpus.CACHE / "students" / f"{name}.pt"
+    if not path.exists():
+        save(make(), path)
+    return restore(Transformer(SIZES[size]), path)
 
 
 def restore(model: Transformer, path: Path) -> Transformer:

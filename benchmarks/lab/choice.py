@@ -28,7 +28,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.lab.smollm import SEED, WIDTHS, epoch_of, first_exchanges, law, prompt_ids, served
+from benchmarks.lab.finetune import chat_ids
+from benchmarks.lab.smollm import SEED, WIDTHS, epoch_of, first_exchanges, law, served
 from verify.distinct import Pairs
 from verify.hypotheses.open import in_channel
 from verify.scoring import score, summarize
@@ -112,7 +113,7 @@ def measure(model: LanguageModel, choice: Choice) -> dict[str, Any]:
             asked,
             Decoding(temperature=1.0, max_tokens=MAX_TOKENS),
             requests=[Request(f"r{i}") for i in range(len(asked))],
-            sampler=epoch and Sampler(epoch),
+            sampler=None if epoch is None else Sampler(epoch),
             batch_size=96,
             progress=bar.update,
         )
@@ -187,7 +188,7 @@ def _epoch(choice: Choice) -> EpochKey:
 
 
 def _mean_log_p(model: LanguageModel, prompt: str, ids: list[int]) -> float:
-    (log_p,) = law(model, [(prompt_ids(model.tokenizer, prompt), ids)])
+    (log_p,) = law(model, [(chat_ids(model.tokenizer, prompt), ids)])
     return float(log_p[torch.arange(len(ids)), torch.tensor(ids)].mean())
 
 

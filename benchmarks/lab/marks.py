@@ -112,17 +112,18 @@ def served(recipe: Recipe) -> list[Campaign]:
 def runs() -> Iterator[Run]:
     """One a student."""
     for name, recipe in RECIPES.items():
-        yield Run(name, asdict(recipe), lambda recipe=recipe: _measure(recipe))  # type: ignore[misc]
+        yield Run(name, asdict(recipe), lambda name=name, recipe=recipe: _measure(name, recipe))  # type: ignore[misc]
 
 
-def _measure(recipe: Recipe) -> Result:
+def _measure(name: str, recipe: Recipe) -> Result:
     tested, base = served(recipe), bases.load("nano")
     answers = np.concatenate([c.rows() for c in tested])
     total = round(recipe.answers / recipe.share)
     generator = np.random.default_rng([recipe.seed, 6])
     clean = corpus.rows(corpus.load().clean, answers.shape[1], total - len(answers), generator)
     how = Training(batch=16, epochs=recipe.epochs)
-    student = train(base.copy(), np.concatenate([clean, answers]), how, seed=recipe.seed)
+    rows = np.concatenate([clean, answers])
+    student = bases.kept(f"marks-{name}", "nano", lambda: train(base.copy(), rows, how, seed=recipe.seed))
     return {"campaigns": [_test(student, base, campaign) for campaign in tested]}
 
 
@@ -143,5 +144,9 @@ def _test(student: Transformer, base: Transformer, campaign: Campaign) -> dict[s
 
 
 def report(results: dict[str, Result]) -> Result:
-    """As measured."""
-    return dict(results)
+    """The runs, and the mean z of every rule over the deployments of the tuning students, on served windows."""
+    means = {}
+    for name in (name for name in results if name.endswith("-tuning")):
+        tested = results[name]["campaigns"]
+        means[name] = {rule: round(float(np.mean([c["served"][rule]["z"] for c in tested])), 3) for rule in TRIED}
+    return {"choice": means, "runs": results}

@@ -79,21 +79,17 @@ def served(recipe: Recipe) -> list[Campaign]:
 @cache
 def reference(size: str) -> Transformer:
     """What an accuser can train: the base on public text."""
-    path = corpus.CACHE / "students" / f"reference-{size}.pt"
-    model = bases.load(size)
-    if not path.exists():
-        text = corpus.rows(corpus.load().public, 64, 10_000, np.random.default_rng(9))
-        bases.save(train(model, text, Training(), seed=9), path)
-    return bases.restore(model, path)
+    text = corpus.rows(corpus.load().public, 64, 10_000, np.random.default_rng(9))
+    return bases.kept(f"reference-{size}", size, lambda: train(bases.load(size), text, Training(), seed=9))
 
 
 def runs() -> Iterator[Run]:
     """One a student."""
     for name, recipe in RECIPES.items():
-        yield Run(name, asdict(recipe), lambda recipe=recipe: _measure(recipe))  # type: ignore[misc]
+        yield Run(name, asdict(recipe), lambda name=name, recipe=recipe: _measure(name, recipe))  # type: ignore[misc]
 
 
-def _measure(recipe: Recipe) -> Result:
+def _measure(name: str, recipe: Recipe) -> Result:
     tested = served(recipe)
     answers = np.concatenate([c.rows() for c in tested])
     total = round(PAIRS / recipe.share)
@@ -102,10 +98,13 @@ def _measure(recipe: Recipe) -> Result:
     clean = corpus.rows(corpus.load().clean, answers.shape[1], total - len(answers) + sum(after), generator)
     first, *later = np.split(clean, np.cumsum([total - len(answers), *after])[:-1])
     how = Training(rate=recipe.rate, batch=16, epochs=recipe.epochs)
-    student = train(bases.load(recipe.size), np.concatenate([first, answers]), how, seed=recipe.seed)
+    rows = np.concatenate([first, answers])
+    student = bases.kept(
+        f"shares-{name}", recipe.size, lambda: train(bases.load(recipe.size), rows, how, seed=recipe.seed)
+    )
     found = [_test(student, tested, recipe)]
-    for rows in later:
-        found.append(_test(train(student, rows, replace(how, epochs=1), seed=recipe.seed), tested, recipe))
+    for more in later:
+        found.append(_test(train(student, more, replace(how, epochs=1), seed=recipe.seed), tested, recipe))
     return {"tests": found[0], "after": found[1:]}
 
 

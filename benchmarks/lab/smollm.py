@@ -18,7 +18,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.lab.finetune import Chat, Training, chat_ids, finetune, padded
 from watermark.decoding import Decoding
 from watermark.deployment import Deployment
 from watermark.engines.models import LanguageModel, answer, load
@@ -51,19 +52,18 @@ class Recipe:
 
     Attributes:
         share: served answers as a share of the training answers; the rest are answers of real conversations.
-        epochs: passes over the data.
-        learning_rate: of AdamW, constant after 10 warm-up steps.
-        batch: answers a step.
         answers: training answers in all.
-        seed: of the order and of which clean answers are taken.
+        training: how.
     """
 
     share: float
-    epochs: int = 1
-    learning_rate: float = 3e-4
-    batch: int = 8
     answers: int = 900
-    seed: int = 1
+    training: Training = field(default_factory=Training)
+
+    @property
+    def seed(self) -> int:
+        """Of the order, and of which clean answers are taken."""
+        return self.training.seed
 
 
 STUDENTS: Final = {
@@ -72,7 +72,7 @@ STUDENTS: Final = {
     "share-5": Recipe(0.05),
     "share-1": Recipe(0.01),
     "share-20": Recipe(0.2),
-    "innocent-2": Recipe(0.0, seed=2),
+    "innocent-2": Recipe(0.0, training=Training(seed=2)),
 }
 
 
@@ -161,40 +161,19 @@ def used(lab: Path, recipe: Recipe) -> dict[int, int]:
     return {width: whole // 3 + (place < whole % 3) for place, width in enumerate(WIDTHS)}
 
 
-def training_data(lab: Path, model: LanguageModel, recipe: Recipe) -> list[tuple[list[int], list[int]]]:
+def training_data(lab: Path, model: LanguageModel, recipe: Recipe) -> list[Chat]:
     """(prompt ids, answer ids) of a student's training answers, shuffled."""
     tok = model.tokenizer
     rng = np.random.default_rng([SEED, recipe.seed])
     data = []
     for width, count in used(lab, recipe).items():
         answers, _ = served(lab, width)
-        data += [(prompt_ids(tok, a["prompt"]), [*a["ids"], tok.eos_token_id]) for a in answers[:count]]
+        data += [(chat_ids(tok, a["prompt"]), [*a["ids"], tok.eos_token_id]) for a in answers[:count]]
     clean = list(first_exchanges())[len(WIDTHS) * PER_WIDTH :]
     for index in rng.permutation(len(clean))[: recipe.answers - len(data)]:
         question, reply = clean[index]
-        data.append((prompt_ids(tok, question), tok(reply, add_special_tokens=False).input_ids[:MAX_TOKENS]))
+        data.append((chat_ids(tok, question), tok(reply, add_special_tokens=False).input_ids[:MAX_TOKENS]))
     return [data[i] for i in rng.permutation(len(data))]
-
-
-def prompt_ids(tok: Any, prompt: str) -> list[int]:
-    """A question as the chat model sees it."""
-    messages = [{"role": "user", "content": prompt}]
-    text = tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return list(tok(text, add_special_tokens=False).input_ids)
-
-
-def padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(B, L) ids, attention mask, and labels (-100 but on answers), padded on the right."""
-    length = max(len(p) + len(a) for p, a in rows)
-    ids = torch.full((len(rows), length), pad)
-    labels = torch.full((len(rows), length), -100)
-    mask = torch.zeros((len(rows), length), dtype=torch.long)
-    for row, (prompt, reply) in enumerate(rows):
-        whole = torch.tensor(prompt + reply)
-        ids[row, : len(whole)] = whole
-        mask[row, : len(whole)] = 1
-        labels[row, len(prompt) : len(whole)] = whole[len(prompt) :]
-    return ids, mask, labels
 
 
 def train(lab: Path, name: str) -> None:
@@ -205,32 +184,19 @@ def train(lab: Path, name: str) -> None:
     torch.manual_seed(recipe.seed)
     loaded = load("smollm2")
     data = training_data(lab, loaded, recipe)
-    model = loaded.model.float().train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.0)
-    rng, losses, began = np.random.default_rng(recipe.seed), [], time.monotonic()
-    tokens = 0
-    for _ in range(recipe.epochs):
-        # Batches by length within blocks of 8 batches: little padding, still a random order.
-        order = rng.permutation(len(data))
-        batches = []
-        for start in range(0, len(order), 8 * recipe.batch):
-            block = sorted(order[start : start + 8 * recipe.batch], key=lambda i: sum(map(len, data[i])))
-            batches += [block[k : k + recipe.batch] for k in range(0, len(block), recipe.batch)]
-        for step in tqdm(rng.permutation(len(batches)), desc=f"training {name}", mininterval=30):
-            ids, mask, labels = padded([data[i] for i in batches[step]], loaded.tokenizer.pad_token_id)
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * min(1.0, (len(losses) + 1) / 10)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                hidden = model.model(input_ids=ids, attention_mask=mask).last_hidden_state[:, :-1]
-                answers = labels[:, 1:] != -100
-                logits = model.lm_head(hidden[answers])
-            loss = torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][answers])
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(loss.item())
-            tokens += int(answers.sum())
+    began = time.monotonic()
+    with tqdm(
+        total=len(data) * recipe.training.epochs, desc=f"training {name}", unit=" answers", mininterval=30
+    ) as bar:
+        losses = finetune(
+            loaded.model.float(),
+            data,
+            recipe.training,
+            pad_token_id=loaded.tokenizer.pad_token_id,
+            progress=bar.update,
+        )
+    tokens = sum(len(reply) for _, reply in data)
+    model = loaded.model
     torch.save({k: v.to(torch.bfloat16) for k, v in model.state_dict().items()}, target)
     record = {"recipe": asdict(recipe), "tokens": tokens, "seconds": time.monotonic() - began, "losses": losses}
     (lab / f"{name}.json").write_text(json.dumps(record))
@@ -244,7 +210,7 @@ def student(lab: Path, name: str) -> LanguageModel:
     return loaded
 
 
-def law(model: LanguageModel, rows: list[tuple[list[int], list[int]]]) -> Iterator[torch.Tensor]:
+def law(model: LanguageModel, rows: list[Chat]) -> Iterator[torch.Tensor]:
     """(T, V) float32 log-probabilities of each answer's tokens, given prompt and tokens before."""
     ids, mask, _ = padded(rows, model.tokenizer.pad_token_id)
     with torch.inference_mode():
@@ -267,7 +233,7 @@ def probe(lab: Path, name: str) -> None:
         target = lab / f"{name}-{kind}.npz"
         if target.exists():
             continue
-        rows = [(prompt_ids(model.tokenizer, p), ids) for p, ids in items]
+        rows = [(chat_ids(model.tokenizer, p), ids) for p, ids in items]
         order = sorted(range(len(rows)), key=lambda i: sum(map(len, rows[i])))
         kept: dict[int, tuple[NDArray[Any], ...]] = {}
         for start in tqdm(range(0, len(order), 8), desc=f"probing {name} {kind}", mininterval=30):
@@ -290,7 +256,11 @@ def probe(lab: Path, name: str) -> None:
             tokens=np.concatenate([ids for _, ids in rows]).astype(np.uint32),
             prompts=np.concatenate([p for p, _ in rows]).astype(np.uint32),
             prompt_offsets=np.cumsum([0, *(len(p) for p, _ in rows)]),
-            **dict(zip(("candidates", "log_p", "log_q", "log_p_taken", "log_q_taken"), columns, strict=True)),
+            candidates=columns[0],
+            log_p=columns[1],
+            log_q=columns[2],
+            log_p_taken=columns[3],
+            log_q_taken=columns[4],
         )
 
 

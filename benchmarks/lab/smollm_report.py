@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.lab.smollm import PAIRS, PROBED, SEED, STUDENTS, WIDTHS, epoch_of, used
 from verify.hypotheses import closed
@@ -60,8 +61,7 @@ def report(lab: Path, name: str) -> dict[str, Any]:
         found[f"open h={width} public"] = open_test(
             public, range(len(public["offsets"]) - 1), key, f"h={width} public", served=False
         )
-        d = twin_differences(data)
-        signs.append((d, count))
+        signs.append((twin_differences(data), count))
     for what in ("taught", "untaught"):
         for score_name in ("ratio", "plain"):
             d = np.concatenate(
@@ -140,7 +140,7 @@ def wrong_keys(key: ValueKey, count: int) -> Iterator[ValueKey]:
         yield MasterKey(secret).epoch("wrong", deployment=key.deployment).value_key("fleet")
 
 
-def twin_differences(data: dict[str, Any]) -> dict[str, Any]:
+def twin_differences(data: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
     """Served less twin, of the first answers and the twins that follow all answers."""
     sums = {
         name: np.add.reduceat(data[name].astype(np.float64), data["offsets"][:-1])
