@@ -105,12 +105,12 @@ class LinearFinding:
         what = "predictions" if self.test == "open" else "answers"
         if self.found:
             return (
-                f"The {what} of {self.suspect} depend on key {self.key_path}. Those of a model that never saw text "
-                f"made with this key would lean this far towards it with probability at most "
+                f"The mark of key {self.key_path} was found in the {what} of {self.suspect}. Those of a model that "
+                f"never saw text made with this key would lean this far towards it with probability at most "
                 f"10^{upper(self.log10_p_stated)} (threshold {self.alpha:g})."
             )
         return (
-            f"No dependence of the {what} of {self.suspect} on key {self.key_path} was found "
+            f"The mark of key {self.key_path} was not found in the {what} of {self.suspect} "
             f"(p = {p_value(self.log10_p)}, threshold {self.alpha:g}). With this much data an excess of "
             f"{self.smallest_excess:.4f} per window would have been found 95 % of the time. "
             f"Not found does not mean not there."

@@ -85,10 +85,10 @@ def _from_pilot(path: str, alpha: float, power: float) -> dict[str, Any]:
         rate = float(f["win_rate"])
         need = planner.Need.over(lambda r: planner.twin_need(r, alpha=alpha, power=power), rate, (low, high))
         return _record("twin", "pairs", need, per_answer=None)
-    if "n_windows" in f:
-        z, n = float(f["z"]), int(f["n_windows"])
+    if "rule" in f:
+        z, n = float(f["z"]), int(f["n_scored"])
         need = planner.Need.over(lambda x: planner.open_need(x, n, alpha=alpha, power=power), z, (z - 1.96, z + 1.96))
-        return _record("open", "windows", need, per_answer=None)
+        return _record(str(f["test"]), "windows", need, per_answer=None)
     low, high = map(float, f["excess_interval"])
     law, n_scored, n_documents = parse(f["scheme"]).law, int(f["n_scored"]), int(f["n_documents"])
     need = planner.Need.over(
