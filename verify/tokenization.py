@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Final, final
 
 import numpy as np
@@ -132,6 +132,21 @@ class Tokenizer:
         ids = [[token] for token in range(self.vocab_size)]
         return [comparable(text) for text in self._tokenizer.decode_batch(ids, skip_special_tokens=False)]
 
+    def ids_by_text(self) -> dict[bytes, int]:
+        """The id of each text that exactly one id stands for, as bytes: a token may be a part of a character."""
+        decoded = self._tokenizer.decode_batch([[i] for i in range(self.vocab_size)], skip_special_tokens=False)
+        found: dict[bytes, int] = {}
+        ambiguous = set()
+        for i, text in enumerate(decoded):
+            token = self._tokenizer.id_to_token(i)
+            if token is None:
+                continue
+            name = _token_bytes(token, text)
+            if name in found:
+                ambiguous.add(name)
+            found[name] = i
+        return {name: i for name, i in found.items() if name not in ambiguous}
+
     def check(self, document: Document) -> None:
         """Make sure that a document's ids, if it has any, are of this tokenizer.
 
@@ -152,6 +167,25 @@ class Tokenizer:
                 f"{document.name}: token_ids[{at}] is {int(ids[at])}, "
                 f"expected an id below the tokenizer's vocabulary size {self.vocab_size}",
             )
+
+
+@cache
+def _byte_of() -> dict[str, int]:
+    """The byte that each letter of byte-level vocabularies stands for (Radford et al. 2019, the code of GPT-2)."""
+    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in own]
+    return {chr(byte): byte for byte in own} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+def _token_bytes(token: str, decoded: str) -> bytes:
+    """What a token stands for, from its name in the vocabulary and what it decodes to by itself."""
+    letters = _byte_of()
+    if all(letter in letters for letter in token):
+        whole = bytes(letters[letter] for letter in token)
+        if whole.decode(errors="replace") == decoded:
+            return whole
+    spaced = token.replace("\u2581", " ")  # how SentencePiece spells a space; it drops the first when it decodes
+    return (spaced if spaced.lstrip(" ") == decoded.lstrip(" ") else decoded).encode()
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from verify.cli.output import FORMAT, finite, print_record, sha256
 
 if TYPE_CHECKING:
     from verify.linear_finding import LinearFinding
+    from verify.predictions import Prediction
 
 # As `verify.hypotheses.open` has them: that module is too heavy for --help. A test compares the two.
 RULE_NAMES = ("difference", "soft", "top1", "hellinger", "log-ratio")
@@ -37,10 +38,16 @@ def _shared(command: Callable[..., int]) -> Callable[..., int]:
 
 
 @click.command("open")
+@click.option(
+    "--answers",
+    "tokenizer_file",
+    type=click.Path(),
+    help="PREDICTIONS are answers with logprobs, from collect; this is the provider's tokenizer.json.",
+)
 @click.option("--rule", type=click.Choice(RULE_NAMES),
               help="From predictions to coefficients.  [default: difference with a reference, else soft]")  # fmt: skip
 @_shared
-def open_command(predictions: str, rule: str | None, **shared: Any) -> int:
+def open_command(predictions: str, rule: str | None, tokenizer_file: str | None, **shared: Any) -> int:
     """Test a model's PREDICTIONS for a key.
 
     PREDICTIONS holds next-token probabilities of a suspect, best with those of a reference model, inside texts:
@@ -49,14 +56,27 @@ def open_command(predictions: str, rule: str | None, **shared: Any) -> int:
     In text that was served, records stand in serving order, each window counts at its first visit, and the e-value
     decides. In other text p bounds the chance that a model without the key does as well.
 
+    With --answers, PREDICTIONS are a suspect's answers with the log probabilities of its likeliest tokens, as
+    radiolabel collect --logprobs writes them.
+
     \b
     Examples:
       radiolabel test open windows.jsonl --key fleet.key
       radiolabel test open windows.jsonl.gz --key fleet.key --rule soft --alpha 1e-3
+      radiolabel test open answers.jsonl --answers tokenizer.json --key fleet.key
     """
+    from verify.answer_predictions import answer_predictions
     from verify.hypotheses.open import score_predictions
+    from verify.tokenization import Tokenizer
 
-    return _run(predictions, score_predictions, {"rule": rule}, **shared)
+    read = None
+    if tokenizer_file is not None:
+        tokenizer = Tokenizer.load(tokenizer_file)
+
+        def read(path: str) -> Iterator[Prediction]:
+            return answer_predictions(path, tokenizer)
+
+    return _run(predictions, score_predictions, {"rule": rule}, read=read, **shared)
 
 
 @click.command("closed")
@@ -87,6 +107,7 @@ def _run(
     alpha: float,
     exit_code: bool,
     output_format: str | None,
+    read: Callable[[str], Iterator[Prediction]] | None = None,
 ) -> int:
     from tqdm import tqdm
 
@@ -102,7 +123,7 @@ def _run(
         )
     with tqdm(unit=" windows", unit_scale=True, desc="scoring", disable=None, leave=False) as bar:
         scored = score(
-            read_predictions(path, tokenizer=tokenizer),
+            read(path) if read else read_predictions(path, tokenizer=tokenizer),
             key,
             prompt_windows=prompt_windows == "count",
             progress=bar.update,
