@@ -196,11 +196,17 @@ class Scored:
 
     @property
     def difference(self) -> float:
-        """Score of the served member less that of its twin, in nats: log-likelihood, less the reference's if any."""
+        """Score of the served member less that of its twin, in nats.
+
+        With a reference a member's score is its log-likelihood ratio; without, its log-likelihood per token: the plain
+        one says mostly which member is shorter. Both treat the members alike.
+        """
         if self.equal:
             return 0.0
-        x, y = self.likelihood.log_likelihood, self.likelihood.reference or (0.0, 0.0)
+        x, y, n = self.likelihood.log_likelihood, self.likelihood.reference, self.likelihood.tokens
         s, t = self.served, 1 - self.served
+        if y is None:
+            return x[s] / max(n[s], 1) - x[t] / max(n[t], 1)
         return (x[s] - y[s]) - (x[t] - y[t])
 
 

@@ -38,7 +38,7 @@ def test_likelihoods(records):
     assert (code, err) == (0, "")
     f = json.loads(out)
     assert (f["wins"], f["losses"], f["ties"], f["found"]) == (36, 4, 0, True)
-    assert f["scored_by"] == "log-likelihood"
+    assert f["scored_by"] == "log-likelihood per token"
     assert {a["account"]: a["wins"] for a in f["accounts"]} == {"a0": 18, "a1": 18}
     assert set(f["options"]["sha256"]) == {"pairs", "likelihoods"}
 

@@ -63,7 +63,7 @@ def test_the_digest_is_that_of_the_page(ids):
 def test_the_example_of_the_page_is_valid(write):
     pair, likelihood = re.search(r"```json\n(.*)\n(.*)\n```", PAGE.read_text()).groups()
     joined = join(list(read_pairs(write(pair.encode()))), read_likelihoods(write(likelihood.encode())))
-    assert joined.scored[0].difference == -17.5 + 11.25
+    assert joined.scored[0].difference == -17.5 / 8 + 11.25 / 5
 
 
 def changed(record, path, value):
@@ -154,7 +154,8 @@ def test_join_takes_the_sign_from_what_was_served_and_names_the_missing():
     pairs = [make_pair("a", 0, account="7"), make_pair("b", 1), make_pair("c"), make_pair("d", texts=("x", "x"))]
     scored = [make_likelihood(pairs[i]) for i in (1, 0, 3)]
     joined = join(pairs, scored)
-    assert [(s.id, s.difference) for s in joined.scored] == [("b", -1.5), ("a", 1.5), ("d", 0.0)]
+    per_token = -1.0 / 3 + 2.5 / 4
+    assert [(s.id, s.difference) for s in joined.scored] == [("b", -per_token), ("a", per_token), ("d", 0.0)]
     assert (joined.scored[1].account, joined.missing) == ("7", ("c",))
     with_reference = [make_likelihood(pairs[0], reference=(-4.0, -1.0), reference_model="base")]
     assert join(pairs, with_reference).scored[0].difference == (-1.0 + 4.0) - (-2.5 + 1.0)

@@ -69,7 +69,7 @@ def twin(
             unscored = (pair for pair in read_pairs(pairs) if pair.id in lost)
             scored += [Pairwise(None, p.account, p.conversation, p.drawn) for p in unscored]
         reference = joined.scored[0].likelihood.reference_model if joined.scored else None
-        scored_by = f"log-likelihood ratio to {reference}" if reference else "log-likelihood"
+        scored_by = f"log-likelihood ratio to {reference}" if reference else "log-likelihood per token"
     else:
         compared = compare(read_pairs(pairs), open_documents(str(answers)), measure)
         scored = [Pairwise(d, p.account, p.conversation, p.drawn) for p, d in compared]
