@@ -53,7 +53,7 @@ def write(path: Path, windows: int, candidates: int, per_text: int) -> None:
     base -= np.log(np.exp(base).sum()) + 0.05  # five percent of the probability lies outside
     with path.open("wb") as file:
         for n, start in enumerate(range(0, windows, per_text)):
-            count = min(per_text, windows - start)
+            count = min(per_text, windows - start)  # the last place is the one where the text ended
             log_q = rng.permuted(np.tile(base, (count, 1)), axis=1)
             log_p = log_q + rng.normal(0, 0.1, log_q.shape) - 0.05
             offsets = np.arange(candidates) * (VOCABULARY // candidates)
@@ -62,7 +62,7 @@ def write(path: Path, windows: int, candidates: int, per_text: int) -> None:
                 ordinal=n,
                 served=True,
                 prompt_ids=rng.integers(0, VOCABULARY, 40, dtype=np.uint32),
-                token_ids=rng.integers(0, VOCABULARY, count + width, dtype=np.uint32),
+                token_ids=rng.integers(0, VOCABULARY, count + width - 1, dtype=np.uint32),
                 tokenizer="sha256:" + "0" * 64,
                 at=np.arange(width, count + width),
                 candidates=(offsets + rng.integers(0, VOCABULARY // candidates, (count, 1))).astype(np.uint32),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import struct
@@ -132,6 +133,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send(200, b"<html>busy</html>", {"content-type": "text/html"})
             case "huge":
                 self.send(200, b" " * (16 << 20) + good)
+            case "encoded":  # twice: each layer multiplies by a thousand
+                packed = gzip.compress(gzip.compress(good))
+                self.send(200, packed, {"content-encoding": "gzip, gzip"})
+            case "key-in-no-json":
+                self.send(200, b'{"choices": ' + self.headers["authorization"].encode().removeprefix(b"Bearer "))
+            case "bad-header":
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"\0" * 5000 + b"\r\n\r\n")
+                self.close_connection = True
             case "no-choices":
                 self.send(200, json.dumps(completion | {"choices": []}).encode())
             case "filter":

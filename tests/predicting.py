@@ -55,7 +55,7 @@ def predict(texts, laws, width, *, student=None, served=True, prompts=None, refe
     vocabulary = np.arange(len(laws), dtype=np.uint32)
     out = []
     for n, ids in enumerate(texts):
-        places = np.arange(1, len(ids)) if at is None else at[n]
+        places = np.arange(1, len(ids) + served) if at is None else at[n]
         q = laws[ids[places - 1]]
         p = q.copy()
         if student is not None:

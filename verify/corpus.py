@@ -80,7 +80,9 @@ def served_windows(
     tokenizer: Tokenizer | None,
     progress: Callable[[int], None] = lambda tokens: None,
 ) -> Keys:
-    """The windows that a sampler marked in what it served: distinct, ascending, (n,) uint64.
+    """The windows that a sampler came to in what it served: distinct, ascending, (n,) uint64.
+
+    Those after a last token are among them: whether the answer went on there was drawn under the key.
 
     Args:
         documents: what was served; token ids are the provider's own and are used where there are any.
@@ -95,7 +97,10 @@ def served_windows(
             for document in batch:
                 tokenizer.check(document)
         tokens = TokenBatch.from_documents([next(missing) if d.token_ids is None else _ids(d) for d in batch])
-        found = np.union1d(found, window_keys(tokens.ids, windowed(tokens, width), width))
+        # A position is a window's if the window ends before it, in the same document: an end counts as a position.
+        starts, ends = tokens.offsets[:-1], tokens.offsets[1:]
+        at = np.concatenate([windowed(tokens, width), ends[ends - starts >= width]])
+        found = np.union1d(found, window_keys(tokens.ids, at, width))
         progress(tokens.ids.size)
     return found
 

@@ -16,7 +16,7 @@ from watermark import __version__
 from watermark.keys import ValueKey
 from watermark.prf import PRF_ID
 from watermark.schemes import Scheme
-from watermark.schemes.laws import ExponentialLaw
+from watermark.schemes.laws import ExponentialLaw, Law
 
 # Fewer pairs could not reach 10^-6 even if every one were marked, at one nat of excess each.
 MIN_SCORED: Final = 32
@@ -28,6 +28,10 @@ ASSUMPTIONS: Final = (
     "this is the one test of this key on this text; for several keys or texts, correct for all that were looked at",
     "AES-128 cannot be told from a random permutation: log10 p is the tail for an ideal function, and the true "
     "probability is at most that plus q^2 / 2^129 for q scored pairs, plus AES's distinguishing advantage",
+)
+SERVED_ASSUMPTION: Final = (
+    "the served answers are as they were drawn, with their own token ids; which of them were taken was settled before "
+    "the text was scored, and not by the key or by how an answer goes on"
 )
 
 
@@ -48,7 +52,7 @@ class Finding:
         excess_interval: 95 % interval of it, normal approximation from the larger of sample and null variance.
         decoys: rank of the true key among decoys, if any were asked for.
         alpha: the threshold below which `found` is true.
-        smallest_share: smallest marked share of such a corpus found with probability 0.95 at `alpha`: exact threshold,
+        smallest_share: smallest marked share of what was scored found with probability 0.95 at `alpha`: its threshold,
             power by the normal approximation at the scheme's `full_excess`; above 1 if not even wholly marked text
             would have been; None if the strength was not measured for the scheme's parameters.
         scheme, width, key_id, channel, key_path, prf: what was tested.
@@ -114,6 +118,11 @@ class Finding:
             f"{self.alpha:g}).{limit} Not found does not mean not there."
         )
 
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the numbers rest on."""
+        return (*ASSUMPTIONS, SERVED_ASSUMPTION) if "not_served" in self.n_dropped else ASSUMPTIONS
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON fields."""
         record = {name: value for name, value in vars(self).items() if name != "decoys"}
@@ -130,7 +139,7 @@ class Finding:
             "found": self.found,
             "log10_p_stated": self.log10_p_stated,
             "sentence": self.sentence,
-            "assumptions": list(ASSUMPTIONS),
+            "assumptions": list(self.assumptions),
         }
 
 
@@ -188,13 +197,13 @@ def find(
         }
         | ({} if n_not_served is None else {"not_served": n_not_served}),
         n_scored=n,
-        log10_p=float(closed.log10_p(law, n, score.total)) if n_not_served is None else min(0.0, -log10_e),
+        log10_p=_log10_p(law, n, score.total, served=n_not_served is not None),
         log10_e=log10_e,
         excess=excess,
         excess_interval=(excess - half, excess + half),
         decoys=decoys,
         alpha=alpha,
-        smallest_share=_smallest_share(scheme, n, alpha),
+        smallest_share=_smallest_share(scheme, n, alpha, served=n_not_served is not None),
         scheme=scheme.spec,
         width=key.deployment.width,
         key_id=key.id,
@@ -207,17 +216,21 @@ def find(
     )
 
 
-def _smallest_share(scheme: Scheme, n: int, alpha: float) -> float | None:
+def _log10_p(law: Law, n: int, total: int, *, served: bool) -> float:
+    return min(0.0, -closed.log10_e(law, n, total)) if served else float(closed.log10_p(law, n, total))
+
+
+def _smallest_share(scheme: Scheme, n: int, alpha: float, *, served: bool) -> float | None:
     law = scheme.law
     if scheme.full_excess is None:
         return None
-    # The smallest total that is found, by bisection of the exact tail; 64 means or the largest score bound it.
+    # The smallest total that is found, by bisection of the tail that decides; 64 means or the largest score bound it.
     low, high = int(n * law.mean * law.unit), n * law.unit * (64 if isinstance(law, ExponentialLaw) else 1)
-    if float(closed.log10_p(law, n, high)) > log10(alpha):
+    if _log10_p(law, n, high, served=served) > log10(alpha):
         return inf
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if float(closed.log10_p(law, n, middle)) <= log10(alpha) else (middle, high)
+        low, high = (low, middle) if _log10_p(law, n, middle, served=served) <= log10(alpha) else (middle, high)
     needed = high / law.unit / n - law.mean + float(ndtri(POWER)) * sqrt(law.variance / n)
     return needed / scheme.full_excess
 

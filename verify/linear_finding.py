@@ -143,8 +143,13 @@ def find(scored: open.Scored, key: ValueKey, *, alpha: float, options: dict[str,
     """Turn scored predictions into a Finding.
 
     Raises:
-        Refused: fewer than `MIN_SCORED` windows.
+        Refused: fewer than `MIN_SCORED` windows, or served texts without the places where they ended.
     """
+    if scored.n_cut and not scored.n_ends:
+        raise Refused(
+            "no served text has a record after its last token, and whether a text goes on depends on the key",
+            hint="probe the texts again with --served",
+        )
     form, law, n = scored.form, key.deployment.scheme.law, scored.form.n_windows
     if n < MIN_SCORED or form.n_terms == 0:
         raise Refused(

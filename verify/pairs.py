@@ -25,7 +25,7 @@ LIKELIHOOD: Final = "likelihood"
 VERSION: Final = 1
 
 _Ids = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)], ...], msgspec.Meta(max_length=MAX_TOKENS)]
-_Log = Annotated[float, msgspec.Meta(le=0)]
+_Log = Annotated[float, msgspec.Meta(ge=-1e300, le=0)]  # differences stay finite
 _Record = TypeVar("_Record", "Pair", "Likelihood")
 
 
@@ -163,8 +163,18 @@ def read_pairs(path: str) -> Iterator[Pair]:
 
     Raises:
         InputError: unreadable or malformed input, or an id that stands in the file twice.
+        Refused: an answer that stands in two pairs, by its request id.
     """
-    return _unique((where, pair(record, where)) for where, record in read_lines(path, PAIR))
+    drawn: set[str] = set()
+    for found in _unique((where, pair(record, where)) for where, record in read_lines(path, PAIR)):
+        requests = {found.id, found.request or found.id}
+        if not drawn.isdisjoint(requests):
+            raise Refused(
+                f"pair {quoted(found.id)}: an answer to request {quoted(min(drawn & requests))} is in another pair too",
+                hint="pairs that share an answer are not independent: keep either those drawn while serving or later",
+            )
+        drawn |= requests
+        yield found
 
 
 def read_likelihoods(path: str) -> Iterator[Likelihood]:
@@ -174,7 +184,7 @@ def read_likelihoods(path: str) -> Iterator[Likelihood]:
 
 @dataclass(frozen=True)
 class Scored:
-    """A pair with a suspect's likelihoods, and without its texts, so that a million fit in memory.
+    """A pair with a suspect's likelihoods if it has any, and without its texts, so that a million fit in memory.
 
     Attributes:
         id: of the pair.
@@ -183,7 +193,7 @@ class Scored:
         drawn: see `Pair`.
         served: see `Pair`.
         equal: whether both members have the same text: a tie, whatever the numbers say.
-        likelihood: of the members, in the pair's order.
+        likelihood: of the members, in the pair's order, or None.
     """
 
     id: str
@@ -192,15 +202,17 @@ class Scored:
     drawn: str
     served: int
     equal: bool
-    likelihood: Likelihood
+    likelihood: Likelihood | None = None
 
     @property
-    def difference(self) -> float:
+    def difference(self) -> float | None:
         """Score of the served member less that of its twin, in nats.
 
         With a reference a member's score is its log-likelihood ratio; without, its log-likelihood per token: the plain
-        one says mostly which member is shorter. Both treat the members alike.
+        one says mostly which member is shorter. Both treat the members alike. None without a likelihood.
         """
+        if self.likelihood is None:
+            return None
         if self.equal:
             return 0.0
         x, y, n = self.likelihood.log_likelihood, self.likelihood.reference, self.likelihood.tokens
@@ -216,11 +228,11 @@ class Joined:
 
     Attributes:
         scored: in the order of the likelihoods.
-        missing: ids of the pairs without a likelihood: somebody left them out, and must say by which rule.
+        missing: pairs without a likelihood: somebody left them out, and must say by which rule.
     """
 
     scored: tuple[Scored, ...]
-    missing: tuple[str, ...]
+    missing: tuple[Scored, ...]
 
 
 def join(pairs: Iterable[Pair], likelihoods: Iterable[Likelihood]) -> Joined:
@@ -230,7 +242,7 @@ def join(pairs: Iterable[Pair], likelihoods: Iterable[Likelihood]) -> Joined:
         Refused: a likelihood without its pair or of other members, repeated ids, or more than one suspect or
             reference.
     """
-    unscored: dict[str, Callable[[Likelihood], Scored]] = {}
+    unscored: dict[str, Callable[..., Scored]] = {}
     digests: dict[str, tuple[str, str]] = {}
     for p in pairs:
         if p.id in digests:
@@ -255,13 +267,13 @@ def join(pairs: Iterable[Pair], likelihoods: Iterable[Likelihood]) -> Joined:
                 hint="test one suspect and one reference at a time",
             )
         scored.append(unscored.pop(x.id)(x))
-    return Joined(tuple(scored), tuple(unscored))
+    return Joined(tuple(scored), tuple(pair() for pair in unscored.values()))
 
 
 _AT: Final = re.compile(r" - at `\$(.*)`$")
 _STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
 _TWO_DIGESTS: Final = "two of 'sha256:' and 64 hexadecimal digits in lower case"
-_TWO_LOGS: Final = "two finite numbers of at most 0"
+_TWO_LOGS: Final = "two numbers from -1e300 to 0"
 _EXPECTED: Final = {
     "served": "0 or 1",
     "drawn": "'serving' or 'later'",

@@ -80,11 +80,15 @@ def twin_need(rate: float, *, alpha: float, power: float) -> int | None:
 
 
 def open_need(z: float, n: int, *, alpha: float, power: float) -> int | None:
-    """Windows for the open test from a pilot's z on n windows; an estimate. None if z is not positive."""
+    """Windows for the open test from a pilot's z on n windows; an estimate.
+
+    None if z is not positive or `MOST` windows are not enough.
+    """
     if z <= 0:
         return None
     wanted = sqrt(-2 * log(alpha)) + float(ndtri(power))
-    return ceil(n * (wanted / z) ** 2)
+    needed = n * (wanted / z) * (wanted / z)
+    return ceil(needed) if needed <= MOST else None
 
 
 def least_wins(n: int, alpha: float) -> int | None:

@@ -46,7 +46,7 @@ class Prediction:
         token_ids: (T,) uint32, the text.
         tokenizer: digest of the tokenizer that all ids are of ("sha256:<hex>").
         at: (n,) int64 ascending, positions t in 0..T-1 whose next-token law is recorded: that of `token_ids[t]`
-            given the prompt and `token_ids[:t]`.
+            given the prompt and `token_ids[:t]`; of served text also T, what would follow its last token.
         candidates: (n, k) uint32, distinct in a row, chosen without any key.
         log_p: (n, k) float32, ln p of each candidate under the suspect; None if nobody ran it.
         log_q: (n, k) float32, ln q under the reference; None if there is none. One of the two is there.
@@ -131,7 +131,7 @@ class _Line(msgspec.Struct, kw_only=True):
     prompt_ids: _IdList
     token_ids: _IdList
     tokenizer: Digest
-    at: list[Annotated[int, msgspec.Meta(ge=0, lt=MAX_TOKENS)]]
+    at: list[Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]]
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID + 1)]
     candidates: bytes
     log_p: bytes | None = None
@@ -168,8 +168,9 @@ def prediction_from_json(line: bytes, where: str) -> Prediction:
     """
     r = _fields(line, where)
     at, shape = np.array(r.at, dtype=np.int64), (len(r.at), r.k)
-    if at.size and (at[-1] >= len(r.token_ids) or (at[1:] <= at[:-1]).any()):
-        raise InputError(f"{where}: at is {quoted(r.at)}, expected ascending positions below {len(r.token_ids)}")
+    end = len(r.token_ids) + r.served
+    if at.size and (at[-1] >= end or (at[1:] <= at[:-1]).any()):
+        raise InputError(f"{where}: at is {quoted(r.at)}, expected ascending positions below {end}")
     candidates = _unpack(r.candidates, np.dtype("<u4"), shape, f"{where}: candidates")
     _check_candidates(candidates, at, where)
     logs: dict[str, Logs | None] = {"log_p": None, "log_q": None}

@@ -22,8 +22,9 @@ STATISTICS: Final = ("sign", "rank")
 
 ASSUMPTIONS: Final = {
     "serving": "the coins are as the provider's key gives them, and the suspect's maker saw neither coins nor twins",
-    "later": "the teacher that drew the twins later is the one that served, in weights, numerics and settings; and "
-    "the suspect's maker never saw the twins",
+    "later": "the teacher that drew the twins later is the one that served, in weights, numerics and settings; no "
+    "served answer was left out for what it says or how long it is, or stands in two pairs; and the suspect's maker "
+    "never saw the twins",
     "both": "pairs were chosen, and any left out, without looking at which member was served or scored higher",
     "one": "this is the one test of this suspect on these pairs; for several, correct for all that were looked at",
 }
@@ -53,7 +54,7 @@ class AccountResult:
     Attributes:
         account: its name.
         signs: wins, losses, ties.
-        log10_p: of the sign test.
+        log10_p: of the sign test; of 1 / e where a conversation has more than one pair.
         log10_p_holm: adjusted for all accounts tested: compare it with a family-wise level.
         log10_e: of the e-value.
         log10_e_bh: the smallest false discovery rate at which e-BH names the account.
@@ -82,12 +83,13 @@ class TwinFinding:
         signs: wins, losses (missing ones included if they count), ties.
         statistic: `sign` or `rank`, chosen before looking: what `log10_p` is of.
         log10_p: of the chosen statistic under H0 (`verify.hypotheses.twin`).
-        log10_p_sign: of the sign test.
+        log10_p_sign: of the sign test; of 1 / e where a conversation has more than one pair.
         log10_p_rank: of signed ranks; None where a conversation has more than one pair.
         log10_e: of the sign test's e-value.
         win_rate: wins among untied pairs.
         win_interval: 95 % Wilson interval of it.
-        smallest_rate: smallest win rate that these pairs would have shown at alpha with probability 0.95, or None.
+        smallest_rate: smallest win rate that these pairs would have shown at alpha with probability 0.95; None if none,
+            or where a conversation has more than one pair.
         alpha: the threshold below which `found` is true.
         scored_by: what a score is, such as "log-likelihood ratio to base".
         drawn: when the twins were drawn: `serving`, `later` or `both`.
@@ -209,6 +211,7 @@ def find(
             hint="use --statistic sign, or one pair a conversation",
         )
     log10_p_rank = signed_rank_log10_p(d) if alone else None
+    log10_p_sign = signs.log10_p if alone else signs.log10_p_stopped
     drawn = {pair.drawn for pair in pairs}
     return TwinFinding(
         n_pairs=n_pairs,
@@ -216,17 +219,17 @@ def find(
         missing=missing,
         signs=signs,
         statistic=statistic,
-        log10_p=log10_p_rank if statistic == "rank" and log10_p_rank is not None else signs.log10_p,
-        log10_p_sign=signs.log10_p,
+        log10_p=log10_p_rank if statistic == "rank" and log10_p_rank is not None else log10_p_sign,
+        log10_p_sign=log10_p_sign,
         log10_p_rank=log10_p_rank,
         log10_e=signs.log10_e,
         win_rate=signs.wins / untied,
         win_interval=wilson(signs.wins, untied),
-        smallest_rate=smallest_rate(untied, alpha=alpha, power=POWER),
+        smallest_rate=smallest_rate(untied, alpha=alpha, power=POWER) if alone else None,
         alpha=alpha,
         scored_by=scored_by,
         drawn=drawn.pop() if len(drawn) == 1 else "both",
-        accounts=_accounts(pairs, d),
+        accounts=_accounts(pairs, d, alone=alone),
         options=options,
         version=__version__,
     )
@@ -243,10 +246,10 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return (max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale))
 
 
-def _accounts(pairs: Sequence[Pairwise], differences: NDArray[np.float64]) -> tuple[AccountResult, ...]:
+def _accounts(pairs: Sequence[Pairwise], differences: NDArray[np.float64], *, alone: bool) -> tuple[AccountResult, ...]:
     rows = [i for i, pair in enumerate(pairs) if pair.account is not None]
     groups = by_group(differences[rows], [str(pairs[i].account) for i in rows])
-    p = np.array([signs.log10_p for signs in groups.values()])
+    p = np.array([signs.log10_p if alone else signs.log10_p_stopped for signs in groups.values()])
     e = np.array([signs.log10_e for signs in groups.values()])
     adjusted = zip(groups.items(), p, holm(p), e, e_bh(e), strict=True)
     return tuple(AccountResult(name, signs, *map(float, values)) for (name, signs), *values in adjusted)

@@ -159,27 +159,17 @@ class EpochKey:
         """
         return Prf(_aes_key(_child(self.secret, "leaf", check_name(request)), "leaf", 1, ""))
 
-    def is_twinned(self, request: str, ppm: int) -> bool:
-        """Whether a second answer is drawn for this request.
+    def coin_key(self) -> CoinKey:
+        """What decides which requests get a second answer, and which of the two is served."""
+        return CoinKey(secret=_child(self.secret, "coin"), path=f"{self.path}/coin")
 
-        Args:
-            request: the request's id.
-            ppm: the share of requests that get one, in parts per million.
-        """
-        return int.from_bytes(self._twin(request)[:8], "little") < (ppm << 64) // WHOLE
+    def is_twinned(self, request: str, ppm: int) -> bool:
+        """See `CoinKey.is_twinned`."""
+        return self.coin_key().is_twinned(request, ppm)
 
     def coin(self, twin: str) -> int:
-        """Which member of a pair is the served one: 0 or 1, and nobody's choice.
-
-        Args:
-            twin: the request id of the pair's second draw.
-        """
-        return self._twin(twin)[8] & 1
-
-    def _twin(self, request: str) -> bytes:
-        # A node of its own: disclosed, it shows that no coin was chosen, and derives nothing else.
-        node = _child(self.secret, "coin")
-        return _hkdf(node.reveal(), 9, "radiolabel/v1/coin", check_name(request))
+        """See `CoinKey.coin`."""
+        return self.coin_key().coin(twin)
 
     def _selector(self) -> Secret:
         return self._aes(_child(self.secret, "selector"), "selector")
@@ -187,6 +177,44 @@ class EpochKey:
     def _aes(self, node: Secret, purpose: str) -> Secret:
         # Shares enter the keys: under another split of the windows nothing scores as before.
         return _aes_key(node, purpose, self.deployment.width, self.deployment.shares.canonical())
+
+
+@dataclass(frozen=True)
+class CoinKey:
+    """The node of an epoch's coins: disclosed, it shows that no coin was chosen, and derives nothing else.
+
+    Attributes:
+        secret: 32 bytes.
+        path: `epoch/NAME/coin`.
+    """
+
+    secret: Secret
+    path: str
+
+    @property
+    def id(self) -> str:
+        """Public id, 64 hexadecimal digits."""
+        return _hkdf(self.secret.reveal(), ID_BYTES, "radiolabel/v1/id", self.path).hex()
+
+    def is_twinned(self, request: str, ppm: int) -> bool:
+        """Whether a second answer is drawn for this request.
+
+        Args:
+            request: the request's id.
+            ppm: the share of requests that get one, in parts per million.
+        """
+        return int.from_bytes(self._bytes(request)[:8], "little") < (ppm << 64) // WHOLE
+
+    def coin(self, twin: str) -> int:
+        """Which member of a pair is the served one: 0 or 1, and nobody's choice.
+
+        Args:
+            twin: the request id of the pair's second draw.
+        """
+        return self._bytes(twin)[8] & 1
+
+    def _bytes(self, request: str) -> bytes:
+        return _hkdf(self.secret.reveal(), 9, "radiolabel/v1/coin", check_name(request))
 
 
 @dataclass(frozen=True)

@@ -264,6 +264,35 @@ def probe(lab: Path, name: str) -> None:
         )
 
 
+def probe_ends(lab: Path, name: str) -> None:
+    """What both models predict where the probed answers ended: `NAME-ends-h{1,2,3}.npz`.
+
+    Whether an answer goes on is the key's choice too: without these places a served text would only show those at
+    which the key did not choose to end (docs/spec/prediction.md).
+    """
+    waiting = [width for width in WIDTHS if not (lab / f"{name}-ends-h{width}.npz").exists()]
+    if not waiting:
+        return
+    model, base = student(lab, name), student(lab, "base")
+    for width in waiting:
+        answers = served(lab, width)[0][:PROBED]
+        rows = [i for i, a in enumerate(answers) if len(a["ids"]) < MAX_TOKENS]
+        found: list[tuple[NDArray[Any], ...]] = []
+        for start in tqdm(range(0, len(rows), 8), desc=f"ends of {name} h={width}", mininterval=30):
+            # One more id makes `law` give the place after the last; which id does not matter.
+            batch = [
+                (chat_ids(model.tokenizer, answers[i]["prompt"]), [*answers[i]["ids"], 0])
+                for i in rows[start : start + 8]
+            ]
+            for log_p, log_q in zip(law(model, batch), law(base, batch), strict=True):
+                best = torch.maximum(log_p[-1], log_q[-1]).topk(TOP_K).indices
+                found.append((best.numpy().astype(np.uint32), log_p[-1, best].numpy(), log_q[-1, best].numpy()))
+        candidates, log_ps, log_qs = (np.stack([f[c] for f in found]) for c in range(3))
+        np.savez(
+            lab / f"{name}-ends-h{width}.npz", rows=np.array(rows), candidates=candidates, log_p=log_ps, log_q=log_qs
+        )
+
+
 def ask(lab: Path, name: str, kind: str, count: int) -> None:
     """The student's own answers at temperature 1: `NAME-answers-{fresh,served}.jsonl`."""
     target = lab / f"{name}-answers-{kind}.jsonl"
@@ -310,6 +339,7 @@ def main() -> None:
         train(options.lab, options.name)
     elif options.stage == "probe":
         probe(options.lab, options.name)
+        probe_ends(options.lab, options.name)
     else:
         ask(options.lab, options.name, options.prompts, options.answers)
 

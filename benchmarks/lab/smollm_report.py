@@ -38,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     record: dict[str, Any] = {"seed": SEED, "students": {}}
     for name in STUDENTS:
-        if (options.lab / f"{name}-public.npz").exists():
+        if (options.lab / f"{name}-ends-h{WIDTHS[-1]}.npz").exists():
             record["students"][name] = report(options.lab, name)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(record, indent=1) + "\n")
@@ -53,6 +53,7 @@ def report(lab: Path, name: str) -> dict[str, Any]:
     taught, signs = used(lab, recipe), []
     for width in WIDTHS:
         data, key = load(lab / f"{name}-h{width}.npz"), epoch_of(width).value_key("fleet")
+        data["ends"] = load(lab / f"{name}-ends-h{width}.npz")
         count = min(taught[width], PROBED)
         for what, rows in (("taught", range(count)), ("untaught", range(count, PROBED))):
             if len(rows):
@@ -93,9 +94,13 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def predictions(data: dict[str, Any], rows: Sequence[int], *, served: bool) -> Iterator[Prediction]:
-    """Rows of a probe as records."""
+    """Rows of a probe as records; a served text that ended has one more place, where it ended."""
+    ends = {int(row): i for i, row in enumerate(data["ends"]["rows"])} if "ends" in data else {}
     for ordinal, row in enumerate(rows):
         start, stop = data["offsets"][row : row + 2]
+        columns = {name: data[name][start:stop] for name in ("candidates", "log_p", "log_q")}
+        if row in ends:
+            columns = {name: np.concatenate([c, data["ends"][name][ends[row], None]]) for name, c in columns.items()}
         yield Prediction(
             id=str(row),
             ordinal=ordinal,
@@ -103,10 +108,8 @@ def predictions(data: dict[str, Any], rows: Sequence[int], *, served: bool) -> I
             prompt_ids=np.empty(0, dtype=np.uint32),
             token_ids=data["tokens"][start:stop],
             tokenizer=DIGEST,
-            at=np.arange(stop - start),
-            candidates=data["candidates"][start:stop],
-            log_p=data["log_p"][start:stop],
-            log_q=data["log_q"][start:stop],
+            at=np.arange(len(columns["candidates"])),
+            **columns,
             suspect="student",
             reference_model="base",
         )

@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from tests.cli.conftest import RADIOLABEL, radiolabel
+from tests.cli.conftest import RADIOLABEL, limit_file_size, radiolabel
 from tests.openai_server import OpenAIServer
+from verify.cli import main
 
 KEY = "sk-test-0123456789-abcdefghijk"
 ENVIRONMENT = {**os.environ, "OPENAI_API_KEY": KEY, "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"}
@@ -75,7 +76,7 @@ def test_every_prompt_is_asked_once_and_every_answer_kept(collect, prompts, answ
 
 
 RETRIED = ["status 429", "retry-after 0", "status 500", "status 503", "hang", "drip", "reset", "closed", "truncated",
-           "html", "huge", "surrogate", "logprob nan", "logprob 0.5", "sum"]  # fmt: skip
+           "html", "huge", "encoded", "bad-header", "surrogate", "logprob nan", "logprob 0.5", "sum"]  # fmt: skip
 
 
 def test_what_may_pass_is_retried_until_it_does(collect, prompts, answers):
@@ -334,6 +335,40 @@ def test_an_answer_with_the_key_in_it_is_not_kept(collect, prompts, tmp_path):
     assert (code, out) == (3, "")
     assert "sent its key back" in err
     assert (tmp_path / "out.jsonl").read_bytes() == b""
+
+
+def test_an_excerpt_of_an_answer_shows_no_part_of_the_key(collect, prompts):
+    with OpenAIServer(faults={"p0": ["key-in-no-json"]}) as server:
+        code, out, err = collect(server, prompts(1), "--retries", "0")
+    assert code == 2
+    assert "it holds the key" in err
+    assert not [i for i in range(len(KEY) - 8) if KEY[i : i + 8] in out + err]
+
+
+def test_what_is_no_http_is_quoted_in_short(collect, prompts):
+    with OpenAIServer(faults={"p0": ["bad-header"]}) as server:
+        code, _, err = collect(server, prompts(1), "--retries", "0")
+    assert code == 2
+    assert "illegal header line" in err
+    assert len(err) < 500
+
+
+def test_a_line_too_long_is_not_taken_for_a_cut_one(collect, prompts, tmp_path, monkeypatch):
+    with OpenAIServer() as server:
+        collect(server, prompts(3))
+        before = (tmp_path / "out.jsonl").read_bytes()
+        monkeypatch.setattr("verify.collecting.journal.MAX_LINE_BYTES", 100)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert main([*map(str, arguments_for(server, prompts(3), tmp_path / "out.jsonl"))]) == 2
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+
+
+def test_a_full_disk_is_named(collect, prompts, tmp_path):
+    with OpenAIServer() as server:
+        command = arguments_for(server, prompts(3), tmp_path / "out.jsonl")
+        code, out, err = radiolabel(*command, env=ENVIRONMENT, preexec_fn=limit_file_size)
+    assert (code, out) == (2, "")
+    assert "out.jsonl: File too large" in err
 
 
 def test_without_a_key_none_is_sent(collect, prompts):

@@ -62,6 +62,7 @@ def test_bad_use_is_found_before_a_model_is_loaded(tmp_path, arguments, message)
         ([transcript(token_ids=None)], 3, "w:1: transcript without token_ids, which --windows needs"),
         ([transcript(tokenizer=None)], 3, "w:1: transcript without tokenizer, which --windows needs"),
         ([transcript(), transcript()], 2, "w:2: id '0' stands in the file twice"),
+        ([transcript(marked={"leaf": 2}), transcript(1, marked={"fleet": 1})], 3, "w:2: a sampler marked this answer"),
         ([transcript(), transcript(1, tokenizer=DIGEST[:-1] + "1")], 3, "w:2: tokenizer is sha256:"),
     ],
 )
@@ -165,13 +166,13 @@ def test_predictions_in_serving_order(folder, tokenizer_file, small_tokenizer):
     records = [json.loads(line) for line in (folder / "out").read_text().splitlines()]
     assert [(r["id"], r["ordinal"], r["served"]) for r in records] == [("0", 0, True), ("1", 1, True), ("2", 2, True)]
     assert [r["token_ids"] for r in records] == ids
-    assert [r["at"] for r in records] == [list(range(2, len(x))) for x in ids]
+    assert [r["at"] for r in records] == [list(range(2, len(x) + 1)) for x in ids]  # where they ended included
     assert {(r["tokenizer"], r["suspect"], r["reference_model"], r["k"]) for r in records} == {
         (digest, "suspect", "base", 30)
     }
     assert records[0]["prompt_ids"] == small_tokenizer.encode("Sort?").ids
     log_p = np.frombuffer(base64.b64decode(records[0]["log_p"]), dtype="<f4").reshape(-1, 30)
-    assert len(log_p) == len(ids[0]) - 2
+    assert len(log_p) == len(ids[0]) - 1
     assert (np.exp(log_p).sum(axis=1) < 1.001).all()
     (folder / "cut").write_bytes((folder / "out").read_bytes()[:-20])
     assert run(*options, "-o", "cut", "--resume") == 0

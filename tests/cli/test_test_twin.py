@@ -3,6 +3,7 @@ import json
 import pytest
 
 from tests.cli.conftest import radiolabel
+from verify.cli import main
 from verify.pairs import Likelihood, Member, Pair
 
 
@@ -76,6 +77,25 @@ def test_pairs_that_were_left_out_count_as_losses(records):
     assert (f["n_missing"], f["wins"], f["losses"]) == (4, 36, 4)
 
 
+def test_pairs_may_come_from_standard_input_and_be_missing(records):
+    lines = (records / "likelihoods.jsonl").read_text().splitlines()
+    (records / "few.jsonl").write_text("\n".join(lines[4:]) + "\n")
+    pairs = (records / "pairs.jsonl").read_text()
+    arguments = ("test", "twin", "-", "--likelihoods", records / "few.jsonl", "--format", "json")
+    code, out, err = radiolabel(*arguments, input=pairs)
+    assert (code, err) == (0, "")
+    f = json.loads(out)
+    assert (f["n_missing"], f["wins"], f["losses"]) == (4, 36, 4)
+    assert {a["account"]: a["losses"] for a in f["accounts"]} == {"a0": 2, "a1": 2}
+
+
+@pytest.mark.parametrize("option", ["--likelihoods", "--answers"])
+def test_standard_input_is_one_file(option):
+    code, out, err = radiolabel("test", "twin", "-", option, "-", input="")
+    assert (code, out) == (2, "")
+    assert "standard input can be one of the files" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -112,10 +132,37 @@ def test_power_from_a_share_and_from_pilots(records, tmp_path):
     assert f"{need['needed']:,} pairs" in out
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", '{"win_rate": "x", "win_interval": [0, 1]}', "nonsense"])
-def test_power_refuses_what_is_no_finding(tmp_path, content):
+CLOSED = {"excess": 0.1, "excess_interval": [0.0, 0.2], "scheme": "gumbel", "n_scored": 9, "n_documents": 3}
+LINEAR = {"rule": "soft", "test": "open", "z": 1.0, "n_scored": 9}
+BAD_PILOTS = [
+    "{}", "[]", "", "null", "[" * 10_000, '{"win_rate": "x", "win_interval": [0, 1]}', "nonsense",
+    '{"win_rate": 2, "win_interval": [0, 1]}', '{"win_rate": 1, "win_interval": "01"}',
+    *(json.dumps(CLOSED | changes) for changes in (
+        {"n_scored": 0}, {"n_documents": 0}, {"n_documents": 10**400}, {"excess": 1e308}, {"excess": "inf"},
+        {"scheme": 0}, {"scheme": "nope"}, {"n_scored": -5})),
+    *(json.dumps(LINEAR | changes) for changes in (
+        {"z": "nan"}, {"z": 1e308}, {"n_scored": 0}, {"n_scored": -5}, {"test": "\x1b[31m"})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", BAD_PILOTS)
+def test_power_refuses_what_is_no_finding(tmp_path, capsys, content):
     (tmp_path / "f.json").write_text(content)
-    code, out, err = radiolabel("power", "--pilot", tmp_path / "f.json")
-    assert (code, out) == (2, "")
-    assert "f.json" in err
-    assert "internal" not in err
+    assert main(["power", "--pilot", str(tmp_path / "f.json")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "f.json" in err or "unknown scheme" in err
+
+
+@pytest.mark.parametrize("content", [json.dumps(CLOSED), "\ufeff" + json.dumps(LINEAR, indent=2)])
+def test_power_takes_what_is_a_finding(tmp_path, capsys, content):
+    (tmp_path / "f.json").write_text(content)
+    assert main(["power", "--pilot", str(tmp_path / "f.json")]) == 0
+    assert json.loads(capsys.readouterr().out)["needed"] > 0
+
+
+@pytest.mark.parametrize("arguments", [["--pilot", "f", "--share", "nan"], ["--share", "0.1", "--pairs-per-answer",
+                                        "1e-320"]])  # fmt: skip
+def test_power_refuses_numbers_that_are_none(capsys, arguments):
+    assert main(["power", *arguments]) == 2
+    assert "internal" not in capsys.readouterr().err

@@ -99,6 +99,12 @@ def test_predictions_are_those_of_a_plain_loop(models, begin):
             assert set(x.candidates[row]) == set(best)
             np.testing.assert_allclose(x.log_p[row], p[x.candidates[row]], atol=1e-4)
             np.testing.assert_allclose(x.log_q[row], q[x.candidates[row]], atol=1e-4)
+    whole = {x.index: x for x in predictions(models[0], items, 3, top_k=50, begin=begin, ends=True)}
+    for index, (prompt, ids) in enumerate(items):
+        law, x = plain_laws(models[0], prompt, [*ids, 0]), whole[index]
+        assert x.at.tolist() == list(range(begin, max(len(ids) + 1, begin)))
+        for row, t in enumerate(x.at):
+            np.testing.assert_allclose(x.log_p[row], law[t][:4096][x.candidates[row]], atol=1e-4)
     alone = next(predictions(models[0], items[:1], top_k=10**6))
     assert (alone.log_q, alone.candidates.shape[1]) == (None, 4096)
     np.testing.assert_allclose(np.exp(alone.log_p).sum(axis=1), 1, atol=1e-5)

@@ -15,7 +15,7 @@ from verify.hypotheses.open import score_predictions, score_windows
 from verify.hypotheses.reference import score_answers
 from verify.linear import LinearForm, centred_sum, log10_e, log10_p, standard_deviation, z
 from verify.predictions import Prediction
-from watermark.prf import Prf, pack_blocks
+from watermark.prf import Prf, gumbel_noise, pack_blocks
 
 ALARM = 1e-6
 LEVELS = (0.3, 0.1, 0.03, 0.01)
@@ -218,3 +218,23 @@ def test_a_student_is_found_at_every_width():
             predict(texts, laws, width, student=learn(texts, laws, width, 30.0)), key
         ).form
         assert log10_e(key.deployment.scheme.law, form) > 6
+
+
+def test_answers_that_end_do_not_accuse_a_model_that_goes_on():
+    """Each window is followed by the end or by one token, by the key; an innocent knows the two and never ends."""
+    laws = np.full((122, 122), 1e-9)
+    laws[:, 1] = 1
+    sums = {True: [], False: []}
+    for label in range(40):
+        key = fleet(label)
+        law, n = key.deployment.scheme.law, 60
+        windows = np.arange(2 * n, dtype=np.uint32).reshape(n, 2) + 2
+        words = Prf(key.value).words(pack_blocks(np.repeat(windows, 2, axis=0), np.tile(np.uint32([0, 1]), n)))
+        goes_on = gumbel_noise(words[:, 0]).reshape(n, 2).argmax(axis=1) == 1
+        texts = [np.append(w, np.uint32(1)) if more else w for w, more in zip(windows, goes_on, strict=True)]
+        for ends, found in sums.items():
+            at = [np.arange(2, len(text) + ends) for text in texts]
+            records = predict(texts, laws, 2, at=at)
+            found.append(z(law, score_predictions(records, key, rule="soft").form))
+    assert abs(np.mean(sums[True])) < 5 / 40**0.5
+    assert np.mean(sums[False]) > 5 / 40**0.5  # what leaving the ends out would do

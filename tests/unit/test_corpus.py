@@ -150,10 +150,10 @@ def test_documents_of_two_tokenizers_are_refused_even_without_one():
 
 
 def test_served_windows_are_those_of_the_text():
-    """By hand at width 2: 1 2 3 4 has the windows (1, 2) and (2, 3)."""
-    documents = [Document(name="a", token_ids=np.array([1, 2, 3, 4], dtype=np.uint32))] * 2
+    """By hand at width 2: 1 2 3 4 has the windows (1, 2), (2, 3), and (3, 4), where the answer ended."""
+    documents = [Document(name="a", token_ids=np.array(x, dtype=np.uint32)) for x in ([1, 2, 3, 4], [5], [], [7, 8])]
     found = served_windows(documents, 2, tokenizer=None)
-    assert found.tolist() == [(1 << 20) + 2, (2 << 20) + 3]
+    assert found.tolist() == [(1 << 20) + 2, (2 << 20) + 3, (3 << 20) + 4, (7 << 20) + 8]
 
 
 @pytest.mark.parametrize("width", [1, 2, 3])

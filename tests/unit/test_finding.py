@@ -112,3 +112,22 @@ def test_dictionary_is_plain_json():
 
     d = finding().to_dict()
     assert json.loads(json.dumps(d, allow_nan=False)) == d
+
+
+def test_only_what_was_served_is_judged_by_the_e_value_and_says_so():
+    """The detection limit is where 1 / e reaches alpha, not where the exact tail would."""
+
+    def served(total, n_not_served):
+        score = Score(1000, total, 2000 * UNIT**2, 0)
+        choices = {"alpha": 1e-6, "decoys": None, "tokenizer": None, "options": {}}
+        return find(SUMMARY, KEY, score, n_not_served=n_not_served, **choices)
+
+    whole, part = (served(1000 * UNIT, n) for n in (None, 0))
+    effect, above = KEY.deployment.scheme.full_excess, 1.6449 * 1000**0.5
+    limit = round((1000 * (1 + part.smallest_share * effect) - above) * UNIT)
+    assert part.smallest_share > whole.smallest_share
+    assert served(limit + UNIT, 0).found
+    assert not served(limit - UNIT, 0).found
+    assert served(limit - UNIT, None).found
+    assert any("served answers" in a for a in part.to_dict()["assumptions"])
+    assert not any("served answers" in a for a in whole.to_dict()["assumptions"])

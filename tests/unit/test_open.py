@@ -107,7 +107,7 @@ def test_each_window_counts_once_at_its_first_visit(served, width):
     k, laws = key(width=width, shares="fleet=0.6,leaf=0.4"), chain(24, 3)
     texts = serve(laws, k, [30] * 6, 4)
     rng = np.random.default_rng(1)
-    at = [np.sort(rng.choice(np.arange(1, 30), 17, replace=False)) for _ in texts]
+    at = [np.sort(rng.choice(np.arange(1, 30 + served), 17, replace=False)) for _ in texts]
     prompts = [texts[i - 1][:8] if i % 2 else texts[i][:0] for i in range(6)]
     student = learn(texts, laws, width, 3.0)
     predictions = predict(texts, laws, width, student=student, served=served, at=at, prompts=prompts)
@@ -118,7 +118,7 @@ def test_each_window_counts_once_at_its_first_visit(served, width):
         if served:
             prompt = text.prompt_ids.tolist()
             shown |= {tuple(prompt[t - width : t]) for t in range(width, len(prompt))}
-        for t in range(len(ids)):
+        for t in range(len(ids) + served):
             recorded = t in text.at
             if t < width:
                 counts["first_h"] += recorded
@@ -285,3 +285,13 @@ def test_sums_per_pair_are_exact_whatever_the_batches(width, others):
     assert dict(zip(map(tuple, ids), found.tolist(), strict=True)) == expected
     assert ids == sorted(ids)
     assert score_sums(pairs, found, key(width=width)).n_windows == len({ids[:-1] for ids in expected})
+
+
+def test_served_texts_without_the_places_where_they_ended_give_no_finding():
+    k, laws = key(), chain(40, 1)
+    texts = serve(laws, k, [30] * 8, 1)
+    cut = predict(texts, laws, 2, at=[np.arange(1, 30)] * 8)
+    with pytest.raises(Refused, match="no served text has a record after its last token"):
+        find(score_predictions(cut, k), k, alpha=0.01, options=OPTIONS)
+    thinned = predict(texts, laws, 2, at=[np.arange(1, 28)] * 8)
+    assert find(score_predictions(thinned, k, rule="soft"), k, alpha=0.01, options=OPTIONS).n_scored == 80

@@ -115,9 +115,10 @@ def test_pairs_that_are_refused(write, path, value, message):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["log_likelihood", 0], 0.5, "log_likelihood[0] is 0.5, expected two finite numbers of at most 0"),
+        (["log_likelihood", 0], 0.5, "log_likelihood[0] is 0.5, expected two numbers from -1e300 to 0"),
         (["log_likelihood", 0], "-1", "log_likelihood[0] is '-1'"),
-        (["log_likelihood"], [-1.0], "log_likelihood is [-1.0], expected two finite"),
+        (["log_likelihood"], [-1.0], "log_likelihood is [-1.0], expected two numbers"),
+        (["log_likelihood", 1], -1e301, "log_likelihood[1] is -1e+301, expected two numbers"),
         (["tokens", 1], -1, "tokens[1] is -1, expected two counts"),
         (["tokens", 0], 0, "log_likelihood[0] is -1.0 over 0 tokens, expected 0"),
         (["reference"], [-1, -1], "reference and reference_model, expected both or neither"),
@@ -156,7 +157,7 @@ def test_join_takes_the_sign_from_what_was_served_and_names_the_missing():
     joined = join(pairs, scored)
     per_token = -1.0 / 3 + 2.5 / 4
     assert [(s.id, s.difference) for s in joined.scored] == [("b", -per_token), ("a", per_token), ("d", 0.0)]
-    assert (joined.scored[1].account, joined.missing) == ("7", ("c",))
+    assert (joined.scored[1].account, [(s.id, s.difference) for s in joined.missing]) == ("7", [("c", None)])
     with_reference = [make_likelihood(pairs[0], reference=(-4.0, -1.0), reference_model="base")]
     assert join(pairs, with_reference).scored[0].difference == (-1.0 + 4.0) - (-2.5 + 1.0)
 
@@ -217,3 +218,17 @@ def test_shares_of_nothing_and_of_all():
     assert all(epoch.is_twinned(f"r{i}", 1_000_000) for i in range(100))
     with pytest.raises(KeyFileError):
         epoch.coin("a/b")
+
+
+def test_an_answer_stands_in_one_pair(write):
+    """A served answer with a twin of its serving and one drawn later, or copied under another id."""
+    serving = make_pair("r-twin", request="r")
+    for other in (
+        make_pair("r-later-twin", request="r"),
+        make_pair("r-twin-later-twin", request="r-twin"),
+        make_pair("r"),
+    ):
+        with pytest.raises(Refused, match=f"pair '{other.id}': an answer to request 'r(-twin)?' is in another pair"):
+            list(read_pairs(write(serving.to_json(), other.to_json())))
+    apart = serving, make_pair("s-twin", request="s"), make_pair("t")
+    assert len(list(read_pairs(write(*(p.to_json() for p in apart))))) == 3

@@ -19,6 +19,11 @@ def test_twin_need_is_exact():
     assert twin_need(0.5, **ASKED) is None
 
 
+def test_a_signal_too_faint_for_any_amount_has_no_need():
+    assert open_need(1e-300, 9, **ASKED) is None
+    assert open_need(1e-5, 9, **ASKED) is None
+
+
 def test_smallest_rate_is_the_other_way_round():
     rate = smallest_rate(200, **ASKED)
     assert abs(twin_need(rate, **ASKED) - 200) <= 8

@@ -77,3 +77,20 @@ def test_wilson_interval_of_the_textbook():
     """Newcombe 1998, table I: 81 of 263."""
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_a_conversation_whose_later_turns_tie_after_luck_is_not_found_too_often():
+    """A stopping rule in disguise: turns are told apart only until the wins so far look good."""
+    rng, level, found, binomial = np.random.default_rng(3), 0.05, 0, 0
+    for _ in range(300):
+        d = np.where(rng.random(400) < 0.5, 1.0, -1.0)
+        ahead = d.cumsum() >= 1.7 * np.sqrt(np.arange(1, 401))
+        ahead[:20] = False
+        if ahead.any():
+            d[ahead.argmax() + 1 :] = 0
+        f = find([Pairwise(float(x), "a", "c", "serving") for x in d], **CHOICES | {"alpha": level})
+        assert f.accounts[0].log10_p == f.log10_p == f.log10_p_sign
+        found += f.found
+        binomial += f.signs.log10_p <= np.log10(level)
+    assert found <= 300 * level
+    assert binomial > 2 * 300 * level  # what the sign test alone would have said

@@ -16,8 +16,10 @@ from contextlib import suppress
 import click
 
 from verify.cli.collect import collect
+from verify.cli.commit import commit
 from verify.cli.embed import embed
 from verify.cli.key import key
+from verify.cli.output import shown
 from verify.cli.power import power
 from verify.cli.probe import probe
 from verify.cli.test import test
@@ -46,7 +48,7 @@ def cli() -> None:
     """
 
 
-for command in (key, embed, twins, verify, collect, probe, test, power):
+for command in (key, commit, embed, twins, verify, collect, probe, test, power):
     cli.add_command(command)
 
 
@@ -86,10 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, hint: str | None, code: int) -> int:
-    # Control characters of a hostile file name must not reach the terminal.
-    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message.rstrip())
+    text = f"radiolabel: {message.rstrip()}\n" + (f"hint: {hint}\n" if hint else "")
     with suppress(OSError, ValueError):  # a closed or full stderr must not change the exit code
-        sys.stderr.write(f"radiolabel: {shown}\n" + (f"hint: {hint}\n" if hint else ""))
+        sys.stderr.write(shown(text))
         sys.stderr.flush()
     return code
 

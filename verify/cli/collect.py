@@ -98,6 +98,7 @@ def collect(
     from verify.collecting.collector import Collector
     from verify.collecting.journal import open_journal
     from verify.collecting.settings import Limits, Settings, Tally, digest_of
+    from verify.decoding import printable
     from verify.inputs import read_prompts
 
     api_key = endpoint.key_from(api_key_env)
@@ -146,7 +147,7 @@ def collect(
     print_record(record, lambda: _text(record), output_format)
     if tally.n_given_up:
         click.echo(
-            f"{tally.n_given_up} prompts have no answer, the last because: {tally.last_error}\n"
+            f"{tally.n_given_up} prompts have no answer, the last because: {printable(str(tally.last_error))}\n"
             "hint: run the same command again to ask them",
             err=True,
         )

@@ -9,7 +9,7 @@ from typing import IO
 
 import click
 
-from verify.cli.output import check_new_file, finite, new_file
+from verify.cli.output import check_distinct, check_new_file, finite, new_file
 
 
 @click.command()
@@ -76,8 +76,8 @@ def embed(
 
     \b
     Examples:
-      radiolabel embed --model smollm2 --key epoch.key prompts.txt -o answers.jsonl
-      radiolabel embed --model smollm2 --key epoch.key prompts.txt -o answers.jsonl \\
+      radiolabel embed --model smollm2 --key epoch.key prompts.txt -o a.jsonl
+      radiolabel embed --model smollm2 --key epoch.key prompts.txt -o a.jsonl \\
         --twins 0.1 --twins-out pairs.jsonl
     """
     if (key_file is None) != unmarked:
@@ -95,7 +95,7 @@ def embed(
     import hashlib
     import secrets
     from dataclasses import replace
-    from itertools import combinations, groupby
+    from itertools import groupby
 
     from tqdm import tqdm
 
@@ -108,14 +108,11 @@ def embed(
     from watermark.keys import EpochKey
     from watermark.sampling import Request, Sampler
 
-    outputs = {"--output": output, "--tokenizer-out": tokenizer_out, "--twins-out": twins_out}
-    written = {option: path for option, path in outputs.items() if path is not None}
-    for path in written.values():
-        if path != "-":
+    outputs: dict[str, str | None] = {"--output": output, "--tokenizer-out": tokenizer_out, "--twins-out": twins_out}
+    for path in outputs.values():
+        if path is not None and path != "-":
             check_new_file(path, force=force)
-    for (option, path), (other, its_path) in combinations(written.items(), 2):
-        if path == its_path:
-            raise click.UsageError(f"{option} and {other} are the same file")
+    check_distinct({"PROMPTS": prompts, "--key": key_file, "--model": model}, outputs)
     sampler = None
     if key_file is not None:
         key = read_key(key_file)

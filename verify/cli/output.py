@@ -28,9 +28,14 @@ def print_record(record: dict[str, Any], text: Callable[[], str], output_format:
     """Print one result to stdout."""
     chosen = output_format or ("text" if sys.stdout.isatty() else "json")
     if chosen == "text":
-        click.echo(text())
+        click.echo(shown(text()))
     else:
         click.echo(json.dumps(record, indent=2 if chosen == "json" else None, allow_nan=False))
+
+
+def shown(text: str) -> str:
+    """Text for a terminal: control characters of a hostile name or message are escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
@@ -51,6 +56,35 @@ def check_new_file(path: str, *, force: bool) -> None:
         raise click.UsageError(f"{path} exists: choose another name" + ("" if target.is_dir() else ", or give --force"))
     if not target.absolute().parent.is_dir():
         raise click.UsageError(f"{path} cannot be made: its folder does not exist")
+
+
+def check_distinct(inputs: dict[str, str | None], outputs: dict[str, str | None]) -> None:
+    """Refuse an output that would replace an input or another output, whatever its name and `--force` say.
+
+    Args:
+        inputs: path by the name of the argument or option, or None.
+        outputs: likewise.
+
+    Raises:
+        click.UsageError: two of the paths lead to one file.
+    """
+    used: dict[object, str] = {}
+    for group in (inputs, outputs):
+        for name, path in group.items():
+            if path is None or (path == "-" and group is inputs) or (os.path.exists(path) and not os.path.isfile(path)):
+                continue  # standard input, a folder, or a device that takes everything
+            file = path if path == "-" else _identity(path)
+            if group is outputs and file in used:
+                raise click.UsageError(f"{used[file]} and {name} are the same file")
+            used[file] = name
+
+
+def _identity(path: str) -> object:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

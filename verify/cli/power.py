@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,10 +17,10 @@ FULL_PAIRS_PER_ANSWER = 100
 
 @click.command()
 @click.option("--pilot", type=click.Path(), help="A finding as JSON: from verify, test open or test twin.")
-@click.option("--share", type=click.FloatRange(0, 1, min_open=True),
+@click.option("--share", type=click.FloatRange(0, 1, min_open=True), callback=finite,
               help="Instead: the share of the suspect's text taken to be marked, at full strength.")  # fmt: skip
 @click.option("--scheme", default=defaults.SCHEME, show_default=True, help="With --share: the marking scheme.")
-@click.option("--pairs-per-answer", type=click.FloatRange(0, min_open=True), default=FULL_PAIRS_PER_ANSWER,
+@click.option("--pairs-per-answer", type=click.FloatRange(1e-6), default=FULL_PAIRS_PER_ANSWER,
               callback=finite, show_default=True, help="With --share: scored pairs an answer gives.")  # fmt: skip
 @click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), callback=finite, default=1e-6, show_default=True,
               help="The p-value to reach.")  # fmt: skip
@@ -48,10 +47,9 @@ def power(
       radiolabel power --share 0.01
     """
     from verify import power as planner
-    from verify.errors import InputError
     from watermark.schemes import parse
 
-    if (pilot is None) == (share is None or isnan(share)):
+    if (pilot is None) == (share is None):
         raise click.UsageError("give either --pilot or --share")
     if share is not None:
         law, full = parse(scheme).law, parse(scheme).full_excess
@@ -61,40 +59,30 @@ def power(
         whole = planner.Need(need, need, need)
         record = _record("closed", "distinct pairs", whole, per_answer=pairs_per_answer)
     else:
-        try:
-            record = _from_pilot(str(pilot), alpha, power)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{pilot}: not a finding that a plan can start from ({type(error).__name__}: {str(error)[:80]})",
-                hint="give the JSON that radiolabel verify, test open or test twin printed",
-            ) from None
+        record = _from_pilot(str(pilot), alpha, power)
     record |= {"alpha": alpha, "power": power}
     print_record(record, lambda: _text(record), output_format)
 
 
 def _from_pilot(path: str, alpha: float, power: float) -> dict[str, Any]:
+    from verify import pilot
     from verify import power as planner
-    from verify.decoding import ANY, decode
-    from verify.inputs.streams import open_stream
     from watermark.schemes import parse
 
-    with open_stream(path) as stream:
-        f: Any = decode(stream.read(1 << 26), ANY, name=path, line=None)
-    if "win_rate" in f:
-        low, high = map(float, f["win_interval"])
-        rate = float(f["win_rate"])
-        need = planner.Need.over(lambda r: planner.twin_need(r, alpha=alpha, power=power), rate, (low, high))
+    f = pilot.read(path)
+    if isinstance(f, pilot.Twin):
+        need = planner.Need.over(lambda r: planner.twin_need(r, alpha=alpha, power=power), f.win_rate, f.win_interval)
         return _record("twin", "pairs", need, per_answer=None)
-    if "rule" in f:
-        z, n = float(f["z"]), int(f["n_scored"])
-        need = planner.Need.over(lambda x: planner.open_need(x, n, alpha=alpha, power=power), z, (z - 1.96, z + 1.96))
-        return _record(str(f["test"]), "windows", need, per_answer=None)
-    low, high = map(float, f["excess_interval"])
-    law, n_scored, n_documents = parse(f["scheme"]).law, int(f["n_scored"]), int(f["n_documents"])
+    if isinstance(f, pilot.Linear):
+        need = planner.Need.over(
+            lambda x: planner.open_need(x, f.n_scored, alpha=alpha, power=power), f.z, (f.z - 1.96, f.z + 1.96)
+        )
+        return _record(f.test, "windows", need, per_answer=None)
+    law = parse(f.scheme).law
     need = planner.Need.over(
-        lambda x: planner.closed_need(law, x, alpha=alpha, power=power), float(f["excess"]), (low, high)
+        lambda x: planner.closed_need(law, x, alpha=alpha, power=power), f.excess, f.excess_interval
     )
-    return _record("closed", "distinct pairs", need, per_answer=n_scored / n_documents)
+    return _record("closed", "distinct pairs", need, per_answer=f.n_scored / f.n_documents)
 
 
 def _record(test: str, unit: str, need: Need, *, per_answer: float | None) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from itertools import islice
-from typing import Any
+from typing import IO, Any
 
 import click
 
-from verify.cli.output import check_new_file
+from verify.cli.output import check_distinct, check_new_file
 
 CHUNK = 4  # times the batch size: items that are sorted by length together, and then written
 
@@ -59,7 +59,7 @@ def probe(
     \b
     Examples:
       radiolabel probe --model suspect/ --pairs pairs.jsonl -o likelihoods.jsonl
-      radiolabel probe --model suspect/ --windows answers.jsonl --served -o p.jsonl
+      radiolabel probe --model suspect/ --windows a.jsonl --served -o p.jsonl
     """
     if (pairs is None) == (windows is None):
         raise click.UsageError("give either --pairs or --windows")
@@ -74,6 +74,11 @@ def probe(
     from verify.cli.probing import PairsTask, Task, WindowsTask, written
 
     check_new_file(output, force=force or resume)
+    inputs = {"--pairs": pairs, "--windows": windows, "--tokenizer": tokenizer_file, "--model": model}
+    check_distinct(inputs | {"--reference": reference}, {"--output": output})
+    source = pairs if pairs is not None else str(windows)
+    if os.path.exists(source) and not os.path.isfile(source):
+        raise click.UsageError(f"{source} is not a regular file, expected one: the input is read twice")
     task: Task[Any] = (
         PairsTask(pairs, model, reference)
         if pairs is not None
@@ -92,7 +97,7 @@ def probe(
     task.check_models(models)
     items = islice(task.items(), done, None)
     with (
-        open(output, "r+b" if size else "wb") as file,
+        open(output, "r+b" if size else "wb", buffering=0) as file,
         tqdm(total=total, initial=done, unit=f" {task.unit}", desc="probing", disable=None, leave=False) as bar,
     ):
         if size:
@@ -100,6 +105,14 @@ def probe(
             file.seek(size)
         while chunk := list(islice(items, CHUNK * batch_size)):
             for line in task.lines(models, chunk, batch_size):
-                file.write(line + b"\n")
+                _write(file, line + b"\n", output)
                 bar.update()
-            file.flush()
+
+
+def _write(file: IO[bytes], line: bytes, path: str) -> None:
+    rest = memoryview(line)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None

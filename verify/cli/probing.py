@@ -14,12 +14,14 @@ from verify.inputs.streams import display_name
 from verify.pairs import Likelihood, Pair, read_pairs
 from verify.predictions import Prediction
 from verify.records import Transcript
+from watermark.channels import CHANNELS
 
 if TYPE_CHECKING:
     from watermark.engines.models import LanguageModel
 
 
 Item = TypeVar("Item")
+KEYED: Final = frozenset(CHANNELS) - {"leaf"}
 TEXT_HINT: Final = "for another tokenizer score texts with --pairs"
 
 
@@ -179,6 +181,11 @@ class WindowsTask(Task[tuple[int, Transcript]]):
             if t.token_ids is None or t.tokenizer is None:
                 missing = "token_ids" if t.token_ids is None else "tokenizer"
                 raise Refused(f"{where}: transcript without {missing}, which --windows needs", hint=TEXT_HINT)
+            if not self._served and not KEYED.isdisjoint(t.marked or {}):
+                raise Refused(
+                    f"{where}: a sampler marked this answer, and in what was served only --served gives a valid number",
+                    hint="give --served, with the transcripts in the order in which they were served",
+                )
             if t.id in seen:
                 raise InputError(f"{where}: id {quoted(t.id)} stands in the file twice, expected distinct ids")
             seen.add(t.id)
@@ -238,7 +245,15 @@ class WindowsTask(Task[tuple[int, Transcript]]):
 
         texts = [(t.prompt, t.token_ids or ()) for _, (_, t) in items]
         reference = models[1] if len(models) == 2 else None
-        found = predictions(models[0], texts, batch_size, reference=reference, top_k=self._top_k, begin=self._begin)
+        found = predictions(
+            models[0],
+            texts,
+            batch_size,
+            reference=reference,
+            top_k=self._top_k,
+            begin=self._begin,
+            ends=self._served,  # whether a served text goes on depends on the key
+        )
         done: dict[int, bytes] = {}
         for laws in found:
             head, (ordinal, t) = items[laws.index]

@@ -62,7 +62,7 @@ def open_command(predictions: str, rule: str | None, tokenizer_file: str | None,
     \b
     Examples:
       radiolabel test open windows.jsonl --key fleet.key
-      radiolabel test open windows.jsonl.gz --key fleet.key --rule soft --alpha 1e-3
+      radiolabel test open w.jsonl.gz --key fleet.key --rule soft --alpha 1e-3
       radiolabel test open answers.jsonl --answers tokenizer.json --key fleet.key
     """
     from verify.answer_predictions import answer_predictions
@@ -136,6 +136,8 @@ def _run(
 
 
 def _text(f: LinearFinding) -> str:
+    from verify.decoding import printable
+
     reasons = {
         "first_h": "no full window yet",
         "visited": "window visited before",
@@ -145,8 +147,8 @@ def _text(f: LinearFinding) -> str:
     }
     low, high = f.excess_interval
     rows = [
-        ("suspect", f.suspect),
-        ("reference", f.reference_model or "none"),
+        ("suspect", printable(f.suspect)),
+        ("reference", printable(f.reference_model or "none")),
         ("key", f"{f.key_path}  ({f.scheme}, width {f.width})"),
         ("key id", f"{f.key_id[:32]}..."),
         ("read", f"{f.n_positions:,} positions in {f.n_texts:,} {'served texts' if f.served else 'texts'}"),

@@ -61,14 +61,14 @@ def twin(
 
     if (likelihoods is None) == (answers is None):
         raise click.UsageError("give either --likelihoods or --answers")
+    if [pairs, likelihoods, answers].count("-") > 1:
+        raise click.UsageError("standard input can be one of the files")
     if likelihoods is not None:
         joined = join(read_pairs(pairs), read_likelihoods(likelihoods))
-        scored = [Pairwise(s.difference, s.account, s.conversation, s.drawn) for s in joined.scored]
-        if joined.missing:
-            lost = set(joined.missing)
-            unscored = (pair for pair in read_pairs(pairs) if pair.id in lost)
-            scored += [Pairwise(None, p.account, p.conversation, p.drawn) for p in unscored]
-        reference = joined.scored[0].likelihood.reference_model if joined.scored else None
+        everyone = (*joined.scored, *joined.missing)
+        scored = [Pairwise(s.difference, s.account, s.conversation, s.drawn) for s in everyone]
+        first = joined.scored[0].likelihood if joined.scored else None
+        reference = first.reference_model if first else None
         scored_by = f"log-likelihood ratio to {reference}" if reference else "log-likelihood per token"
     else:
         compared = compare(read_pairs(pairs), open_documents(str(answers)), measure)
@@ -90,10 +90,12 @@ def twin(
 
 
 def _text(f: TwinFinding) -> str:
+    from verify.decoding import printable
+
     low, high = f.win_interval
     rows = [
         ("pairs", f"{f.n_pairs:,}" + (f", {f.n_missing:,} without a score ({f.missing})" if f.n_missing else "")),
-        ("scored by", f.scored_by),
+        ("scored by", printable(f.scored_by)),
         ("wins", f"{f.signs.wins:,} of {f.signs.wins + f.signs.losses:,}, ties {f.signs.ties:,}"),
         ("win rate", f"{f.win_rate:.3f}  (95 % interval {low:.3f} to {high:.3f})"),
         ("log10 p, signs", f"{ceil(f.log10_p_sign * 1e4) / 1e4:.4f}" + " *" * (f.statistic == "sign")),
@@ -107,7 +109,7 @@ def _text(f: TwinFinding) -> str:
         best = sorted(f.accounts, key=lambda a: (a.log10_p, a.account))
         lines = [f"{'account':<28}{'pairs':>7}{'wins':>7}{'log10 p':>10}{'Holm':>10}{'e-BH':>10}"]
         lines += [
-            f"{a.account[:27]:<28}{a.signs.wins + a.signs.losses + a.signs.ties:>7,}{a.signs.wins:>7,}"
+            f"{printable(a.account)[:27]:<28}{a.signs.wins + a.signs.losses + a.signs.ties:>7,}{a.signs.wins:>7,}"
             f"{a.log10_p:>10.2f}{a.log10_p_holm:>10.2f}{a.log10_e_bh:>10.2f}"
             for a in best[:SHOWN_ACCOUNTS]
         ]

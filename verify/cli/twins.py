@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from verify.cli.output import check_new_file, finite, new_file
+from verify.cli.output import check_distinct, check_new_file, finite, new_file
 
 if TYPE_CHECKING:
     from verify.records import Transcript
@@ -71,6 +71,7 @@ def twins(
     from watermark.sampling import Sampler
 
     check_new_file(output, force=force)
+    check_distinct({"TRANSCRIPTS": transcripts, "--key": key_file, "--model": model}, {"--output": output})
     key = read_key(key_file)
     if not isinstance(key, EpochKey):
         raise click.UsageError(

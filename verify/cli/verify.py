@@ -84,6 +84,8 @@ def verify(
         raise click.UsageError(
             f"{key_file} is not a value key: derive one with radiolabel key derive --path epoch/NAME/fleet"
         )
+    if [source, prompts, served].count("-") > 1:
+        raise click.UsageError("standard input can be one of the files")
     tokenizer = Tokenizer.load(tokenizer_file) if tokenizer_file else None
     files = {"input": source, "prompts": prompts, "tokenizer": tokenizer_file, "served": served}
     options = {
@@ -139,7 +141,7 @@ def verify(
 
 
 def _text(f: Finding) -> str:
-    from verify.finding import ASSUMPTIONS, percent
+    from verify.finding import percent
 
     reasons = {
         "first_h": "no full window yet",
@@ -168,7 +170,7 @@ def _text(f: Finding) -> str:
     rows.append(("options", chosen))
     width = max(len(name) for name, _ in rows) + 2
     table = "\n".join(f"{name:<{width}}{value}" for name, value in rows)
-    holds = "\n".join(textwrap.fill(a, 78, initial_indent="- ", subsequent_indent="  ") for a in ASSUMPTIONS)
+    holds = "\n".join(textwrap.fill(a, 78, initial_indent="- ", subsequent_indent="  ") for a in f.assumptions)
     return f"{textwrap.fill(f.sentence, 78)}\n\n{table}\n\nThis holds if\n{holds}"
 
 

@@ -150,7 +150,7 @@ class Collector:
         if reason.after is not None:
             if reason.after > MAX_RETRY_AFTER:
                 raise InputError(
-                    f"the endpoint asks to wait {reason.after:.0f} seconds, expected at most {MAX_RETRY_AFTER:.0f}",
+                    f"the endpoint asks to wait {reason.after:.6g} seconds, expected at most {MAX_RETRY_AFTER:.0f}",
                     hint="the answers so far are kept: run the same command again later",
                 )
             wait += reason.after

@@ -116,12 +116,13 @@ class Endpoint:
         except TimeoutError:
             raise Transient(f"no answer within {self.timeout:g} seconds") from None
         except httpx.RequestError as error:
-            raise Transient(self._hidden(f"{type(error).__name__}: {error}")) from None
+            raise Transient(self._hidden(f"{type(error).__name__}: {error}")[:SAID]) from None
         if status == 200:
             try:
                 return answer_of(body)
             except Unusable as error:
-                raise Transient(self._hidden(str(error))) from None
+                # What it quotes may begin inside the key.
+                raise Transient("no answer, and it holds the key" if holds(self.key, body) else str(error)) from None
         code, message = error_of(body)
         if status == 400 and code == FILTERED:  # how some gateways refuse a prompt
             return Answer(text="", finish_reason=FILTERED)
@@ -135,8 +136,12 @@ class Endpoint:
 
     async def _exchange(self, messages: list[dict[str, str]]) -> tuple[int, httpx.Headers, bytes]:
         async with self.client.stream("POST", self.url, json=self.body | {"messages": messages}) as response:
+            # A few bytes can decompress to gigabytes in one step; requests ask for none of this.
+            encoding = response.headers.get("content-encoding", "identity")
+            if encoding != "identity":
+                raise Transient(f"content-encoding is {quoted(encoding)}, expected none")
             body = bytearray()
-            async for chunk in response.aiter_bytes():
+            async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
                     raise Transient(f"an answer of more than {MAX_BODY_BYTES} bytes")

@@ -71,6 +71,8 @@ class Journal:
                 if not line:
                     return
                 where = f"{self.name}:{number}"
+                if len(line) > MAX_LINE_BYTES:  # no cut line: what follows must not be removed
+                    raise InputError(f"{where}: line is longer than {MAX_LINE_BYTES} bytes, expected an answer")
                 try:
                     record = transcript_from_json(line, where)
                 except InputError:
@@ -92,8 +94,11 @@ class Journal:
             OSError: as the system says; the line may be cut then.
         """
         line = memoryview(record.to_json() + b"\n")
-        while line:
-            line = line[self._file.write(line) :]
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from None
         self.numbers.add(int(record.id))
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self.sync()

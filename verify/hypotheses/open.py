@@ -17,6 +17,9 @@ Two kinds of text, and why each number is valid:
   exp(theta S - sum K(theta a)) is a martingale, `log10_e` its mixture, and p is at most 1/e. A fixed-sample bound is
   not valid there, nor are later visits: they know what the first one led to.
   A window also counts as visited where the text goes on without a record, and where it stood in a prompt.
+  The place after the last token is one of them: whether the text went on was drawn there, under the key. A test that
+  leaves these places out looks only where no end was drawn, and a model that ends less often than the teacher then
+  seems to know the key.
 
 A coefficient rule sees p and q at its place, nothing else: neither the key, nor how the answer ends, nor counts.
 """
@@ -100,6 +103,8 @@ class Scored:
         tokenizer: its digest.
         suspect: the model tested.
         reference_model: the reference, or None if the rule uses none.
+        n_ends: served texts with a record after their last token.
+        n_cut: served texts whose last record is at their last token.
     """
 
     form: LinearForm
@@ -111,6 +116,8 @@ class Scored:
     tokenizer: str
     suspect: str
     reference_model: str | None
+    n_ends: int = 0
+    n_cut: int = 0
 
 
 def score_predictions(
@@ -137,7 +144,7 @@ def score_predictions(
     width, first = key.deployment.width, None
     visits, prompts = Visits(), Visits()
     form, dropped = LinearForm.empty(), dict.fromkeys(("first_h", "visited", "in_prompt", "other_channel"), 0)
-    n_texts = n_positions = 0
+    n_texts = n_positions = n_ends = n_cut = 0
     for text in predictions:
         first = first or text
         rule = rule or ("soft" if text.log_q is None else "difference")
@@ -148,9 +155,12 @@ def score_predictions(
             if prompt_windows:
                 prompts.visit(windows_of(text.prompt_ids, width))
             # Every position is a visit, recorded or not.
-            new = np.flatnonzero(visits.visit(windows_of(text.token_ids, width))) + width
+            new = np.flatnonzero(visits.visit(windows_of(text.token_ids, width, end=True))) + width
             fresh = np.isin(at, new, assume_unique=True)
             shown = fresh & prompts.seen(window_keys(text.token_ids, at, width))
+            last = text.at[-1:] - len(text.token_ids)
+            n_ends += int(np.count_nonzero(last == 0))
+            n_cut += int(np.count_nonzero(last == -1))
         else:
             fresh = visits.visit(window_keys(text.token_ids, at, width))
             shown = np.zeros_like(fresh)
@@ -178,6 +188,8 @@ def score_predictions(
         tokenizer=first.tokenizer,
         suspect=first.suspect,
         reference_model=reference,
+        n_ends=n_ends,
+        n_cut=n_cut,
     )
 
 
@@ -229,9 +241,9 @@ def in_channel(windows: Ids, key: ValueKey) -> NDArray[np.bool_]:
     return mine
 
 
-def windows_of(ids: Ids, width: int) -> Keys:
-    """The windows of all positions t >= h of one text: (max(T - h, 0),) uint64."""
-    return window_keys(ids, np.arange(width, len(ids)), width)
+def windows_of(ids: Ids, width: int, *, end: bool = False) -> Keys:
+    """The windows of all positions t >= h of one text, with `end` also of T: (max(T - h + end, 0),) uint64."""
+    return window_keys(ids, np.arange(width, len(ids) + end), width)
 
 
 def _score_rows(text: Prediction, rows: NDArray[np.intp], windows: Ids, rule: Rule, key: ValueKey) -> LinearForm:

@@ -12,7 +12,8 @@ alike.
 Signed ranks: given all |d_i|, the signs are fair and independent, so the sum of the ranks of the wins is a sum of
 fair bits times ranks, exactly (Wilcoxon 1945, Biometrics Bulletin 1; mean ranks where |d| are equal). Only where a
 conversation has one pair: a later turn's prompt holds the answer that was served before, so that its |d| depends on
-an earlier coin. The sign of a later turn is still fair given everything before it, and the sign test still exact.
+an earlier coin. The sign of a later turn is still fair given everything before it, but whether that turn is a tie may
+depend on earlier coins, so that w + l is no fixed number: it is a stopping rule, and only 1 / e is valid there.
 Precedent: STAMP (arXiv 2504.13416), sign and permutation tests on rephrased twins.
 
 **What is not a twin.** With another fixed-channel key, or none, all served answers share the forced choices of one
@@ -62,6 +63,11 @@ class Signs:
     def log10_p(self) -> float:
         """log10 P(Binomial(wins + losses, 1/2) >= wins): the sign test, exact."""
         return float(binomial_log10_sf(self.wins + self.losses, 0.5, self.wins))
+
+    @property
+    def log10_p_stopped(self) -> float:
+        """log10 of 1 / e, at most 0: valid where earlier coins may decide whether a later pair is a tie."""
+        return min(0.0, -self.log10_e)
 
     @property
     def log10_e(self) -> float:

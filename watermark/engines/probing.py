@@ -31,7 +31,7 @@ class Laws:
     Attributes:
         index: of the text.
         prompt_ids: (S,) uint32, ids of the prompt itself, without the chat template.
-        at: (n,) int64, positions t of the text.
+        at: (n,) int64, positions t of the text; with `ends` also T, after its last token.
         candidates: (n, k) uint32, the k tokens of the largest max(p, q).
         log_p: (n, k) float32, ln p of each candidate given the prompt and text[:t].
         log_q: (n, k) float32, the same under the reference, or None.
@@ -86,6 +86,7 @@ def predictions(
     reference: LanguageModel | None = None,
     top_k: int = 1024,
     begin: int = 0,
+    ends: bool = False,
 ) -> Iterator[Laws]:
     """The laws of the next token inside each text, batch by batch, the shortest texts first.
 
@@ -96,6 +97,7 @@ def predictions(
         reference: q, or None.
         top_k: candidates to keep of each row; all if the vocabulary is smaller.
         begin: the first position to keep.
+        ends: keep the law after the last token too.
 
     Raises:
         Error: models with different vocabularies, a text too long for a model, or an id that a model does not have.
@@ -110,7 +112,7 @@ def predictions(
         laws = [_log_probabilities(m, [r[i] for i in batch]) for m, r in zip(models, rows, strict=True)]
         for index, *logs in zip(batch, *laws, strict=True):
             width = min(log.shape[1] for log in logs)  # a model may have rows that no token uses
-            kept = [log[begin:, :width] for log in logs]
+            kept = [log[begin : len(items[index][1]) + ends, :width] for log in logs]
             largest = kept[0] if len(kept) == 1 else torch.maximum(*kept)
             best = largest.topk(min(top_k, width), dim=1).indices
             p, *q = [log.gather(1, best).cpu().numpy() for log in kept]
@@ -167,9 +169,9 @@ def _batches(rows: Sequence[_Row], batch_size: int, group: int) -> Iterator[list
 
 
 def _log_probabilities(model: LanguageModel, rows: Sequence[_Row]) -> Iterator[Any]:
-    """For each row of (prompt, text) ids a (T, V) float32 tensor of ln p."""
+    """For each row of (prompt, text) ids a (T + 1, V) float32 tensor of ln p."""
     lengths = [len(prompt) + len(ids) for prompt, ids in rows]
-    # The last token predicts nothing that is asked for, and logits are needed from the shortest prompt's end on.
+    # Logits are needed from the shortest prompt's end on.
     kept = max(lengths) - min(len(prompt) for prompt, _ in rows) + 1
     tokens = torch.full((len(rows), max(lengths)), model.tokenizer.pad_token_id or 0)
     mask = torch.zeros_like(tokens)
@@ -183,4 +185,4 @@ def _log_probabilities(model: LanguageModel, rows: Sequence[_Row]) -> Iterator[A
         ).logits
     for row, (prompt, ids) in enumerate(rows):  # a row at a time: float32 over a vocabulary is large
         begin = len(prompt) - 1 - first
-        yield torch.log_softmax(logits[row, begin : begin + len(ids)].float(), dim=-1)
+        yield torch.log_softmax(logits[row, begin : begin + len(ids) + 1].float(), dim=-1)
