@@ -207,7 +207,7 @@ def read_record(path: str) -> Record:
 def parse_record(value: dict[str, Any], name: str) -> Record:
     """Check a decoded object; see `read_record`."""
     what = value.get("radiolabel")
-    if what not in _KINDS:
+    if not isinstance(what, str) or what not in _KINDS:
         raise InputError(f"{name}: radiolabel is {quoted(what)}, expected 'commitment' or 'inclusion'")
     return _record(value, name, what)
 
@@ -223,7 +223,7 @@ def _record(value: dict[str, Any], name: str, what: str) -> Record:
         # Its words name the field and what was expected; a value is quoted only where it is a tag.
         reason = re.sub(r"`", "", str(error))
         raise InputError(f"{name}: not a valid {what}: {reason[:1].lower()}{reason[1:]}") from None
-    if record.fields() != value:
+    if canonical(record.fields()) != canonical(value):
         raise InputError(f"{name}: a field is null or left out, expected every field of its kind")
     record._check(name)
     return record

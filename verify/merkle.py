@@ -49,7 +49,7 @@ class Inclusion:
             return False
         fn, sn, r = self.index, self.size - 1, leaf_hash(leaf)
         for p in self.siblings:
-            if sn == 0 or len(p) != 32:
+            if sn == 0:
                 return False
             if fn & 1 or fn == sn:
                 r = node_hash(p, r)

@@ -19,7 +19,6 @@ from benchmarks.lab.family import SIZES, Training, Transformer, train
 from benchmarks.lab.generation import PROMPT
 from benchmarks.lab.rates import rates
 from benchmarks.lab.runs import Result, Run
-from verify.hypotheses.open import RULES
 from watermark.windows import Ids
 
 ESTIMATE: Final = 1300
@@ -100,6 +99,7 @@ def _measure(key: int) -> Result:
 
 def report(results: dict[str, Result]) -> Result:
     """Rejection rates of every test."""
+    measured = next(iter(results.values()))["students"][0]["open"]["public"]
     figures = {
         "twin with the base": ("twin", "base", "log10_p"),
         "twin with the base, ranks": ("twin", "base", "log10_p_ranks"),
@@ -109,9 +109,9 @@ def report(results: dict[str, Result]) -> Result:
         "text twin, subsequence": ("similarity", "subsequence", "log10_p"),
         "closed": ("closed", "log10_p"),
         "closed, e-value": ("closed", "log10_e"),
-        **{f"open, public text, {rule}": ("open", "public", rule, "log10_p") for rule in RULES},
-        **{f"open, public text, {rule}, e-value": ("open", "public", rule, "log10_e") for rule in RULES},
-        **{f"open, served windows, {rule}, e-value": ("open", "served", rule, "log10_e") for rule in RULES},
+        **{f"open, public text, {rule}": ("open", "public", rule, "log10_p") for rule in measured},
+        **{f"open, public text, {rule}, e-value": ("open", "public", rule, "log10_e") for rule in measured},
+        **{f"open, served windows, {rule}, e-value": ("open", "served", rule, "log10_e") for rule in measured},
     }
     found: Result = {"keys": len(results), "students": len(results) * STUDENTS, "tests": {}}
     for name, path in figures.items():

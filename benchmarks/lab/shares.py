@@ -13,11 +13,13 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
+from scipy.special import betaincinv
 
 from benchmarks.lab import bases, campaigns, corpus, innocents, measures
 from benchmarks.lab.campaigns import Campaign, Plan
 from benchmarks.lab.family import Training, Transformer, train
 from benchmarks.lab.runs import Result, Run
+from verify.power import twin_need
 
 ESTIMATE: Final = 1500
 PAIRS: Final = 100
@@ -125,7 +127,10 @@ def fitted(student: measures.Floats, *references: measures.Floats) -> measures.F
 
 
 def report(results: dict[str, Result]) -> Result:
-    """Wins and p by recipe, each campaign by itself and all together."""
+    """Wins and p by recipe, each campaign by itself; the win rate of all with a 95 % interval over pairs.
+
+    `pairs_needed` is for p = 1e-6 of the sign test in one of two cases, at that win rate.
+    """
     found: Result = {}
     for name, result in results.items():
         stages = {"at the end": result["tests"]} | {
@@ -140,11 +145,15 @@ def _summary(tests: list[dict[str, Any]]) -> Result:
     found: Result = {}
     for rule in ("none", "base", "own", "fitted"):
         signs = [measures.signs(_apply(rule, *(np.array(t[k]) for k in ("student", "base", "own")))) for t in tests]
+        wins, n = sum(s["wins"] for s in signs), sum(s["wins"] + s["losses"] for s in signs)
+        low, high = (float(x) for x in betaincinv([wins, wins + 1], [n - wins + 1, n - wins], [0.025, 0.975]))
         found[rule] = {
             "wins": [s["wins"] for s in signs],
             "log10_p": [s["log10_p"] for s in signs],
             "log10_p_ranks": [s["log10_p_ranks"] for s in signs],
-            "win_rate": round(sum(s["wins"] for s in signs) / sum(s["wins"] + s["losses"] for s in signs), 4),
+            "win_rate": round(wins / n, 4),
+            "win_rate_interval": [round(low, 4), round(high, 4)],
+            "pairs_needed": twin_need(wins / n, alpha=1e-6, power=0.5),
         }
     return found
 

@@ -64,7 +64,7 @@ def report(lab: Path, name: str) -> dict[str, Any]:
         )
         signs.append((twin_differences(data), count))
     for what in ("taught", "untaught"):
-        for score_name in ("ratio", "plain"):
+        for score_name in ("ratio", "per token", "plain"):
             d = np.concatenate(
                 [x[score_name][: min(c, PAIRS)] if what == "taught" else x[score_name][c:] for x, c in signs]
             )
@@ -77,7 +77,7 @@ def report(lab: Path, name: str) -> dict[str, Any]:
                     "t": t,
                 }
                 print(
-                    f"  twin {what:9}{score_name:6} {s.wins:4} of {d.size:4}  sign {s.log10_p:7.2f}"
+                    f"  twin {what:9}{score_name:9} {s.wins:4} of {d.size:4}  sign {s.log10_p:7.2f}"
                     f"  rank {signed_rank_log10_p(d):7.2f}  t {t:6.2f}"
                 )
     for kind in ("fresh", "served"):
@@ -150,8 +150,13 @@ def twin_differences(data: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
         for name in ("log_p_taken", "log_q_taken")
     }
     served, twin = slice(0, PAIRS), slice(PROBED, PROBED + PAIRS)
-    ratio = sums["log_p_taken"] - sums["log_q_taken"]
-    return {"ratio": ratio[served] - ratio[twin], "plain": sums["log_p_taken"][served] - sums["log_p_taken"][twin]}
+    lengths = np.diff(data["offsets"])
+    scores = {
+        "ratio": sums["log_p_taken"] - sums["log_q_taken"],
+        "per token": sums["log_p_taken"] / lengths,
+        "plain": sums["log_p_taken"],
+    }
+    return {name: score[served] - score[twin] for name, score in scores.items()}
 
 
 def closed_test(path: Path, kind: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from verify.predictions import Prediction
 
 # As `verify.hypotheses.open` has them: that module is too heavy for --help. A test compares the two.
-RULE_NAMES = ("difference", "soft", "top1", "hellinger", "log-ratio")
+RULE_NAMES = ("difference", "root", "soft", "top1", "hellinger", "log-ratio")
 
 _SHARED: tuple[Callable[[Any], Any], ...] = (
     click.argument("predictions"),

@@ -59,6 +59,12 @@ def difference(log_p: Logs, log_q: Logs) -> Floats:
     return _probabilities(log_p) - _probabilities(log_q)
 
 
+def root(log_p: Logs, log_q: Logs) -> Floats:
+    """sqrt p - sqrt q: the differences of unlikely tokens count more (`docs/lab.md` compares the rules)."""
+    found: Floats = np.exp(log_p.astype(np.float64) / 2) - np.exp(log_q.astype(np.float64) / 2)
+    return found
+
+
 def soft(log_p: Logs, log_q: Logs) -> Floats:
     """p: no reference."""
     return _probabilities(log_p)
@@ -83,7 +89,7 @@ def log_ratio(log_p: Logs, log_q: Logs) -> Floats:
 
 
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
-    {"difference": difference, "soft": soft, "top1": top1, "hellinger": hellinger, "log-ratio": log_ratio}
+    {"difference": difference, "root": root, "soft": soft, "top1": top1, "hellinger": hellinger, "log-ratio": log_ratio}
 )
 WITHOUT_REFERENCE: Final = frozenset({"soft", "top1"})
 
