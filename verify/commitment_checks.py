@@ -168,11 +168,11 @@ def verify_line(p: LineInclusion, c: LogCommitment, line: bytes) -> list[Step]:
     return [*_place(p, c), _leads(p, c.root, line, c.size)]
 
 
-def verify_coin(c: EpochCommitment, key: CoinKey) -> list[Step]:
+def verify_coin(c: EpochCommitment, key: CoinKey) -> Step:
     """Is this the node that the epoch's coins come from?"""
     holds = (key.path, key.id) == (f"{c.epoch.path}/coin", c.coin_id)
     other = f"its id is {key.id[:16]}..., and {c.coin_id[:16]}... was committed"
-    return [Step.of("the disclosed coin node is the epoch's", holds, f"id {key.id[:16]}... computed from it", other)]
+    return Step.of("the disclosed coin node is the epoch's", holds, f"id {key.id[:16]}... computed from it", other)
 
 
 def _after(name: str, master: MasterCommitment, when: Timestamp | None) -> Step:

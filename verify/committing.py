@@ -81,7 +81,7 @@ def prove_slot(key: EpochKey, commitment: EpochCommitment, path: str) -> SlotInc
         Refused: a slot that was not committed, another epoch's key, or a commitment that is not of this key.
     """
     epoch = commitment.epoch
-    index = next((i for i in range(epoch.size) if epoch.path_of(i) == path), None)
+    index = epoch.index_of(path)
     if index is None:
         raise Refused(
             f"{quoted(path)} is no slot of the commitment, expected a path below {epoch.path}",

@@ -85,18 +85,27 @@ def served_windows(
     Those after a last token are among them: whether the answer went on there was drawn under the key.
 
     Args:
-        documents: what was served; token ids are the provider's own and are used where there are any.
+        documents: what was served, with the token ids that were drawn.
         width: h.
-        tokenizer: for documents without token ids.
+        tokenizer: the provider's, if the ids are to be checked against it.
         progress: called with the number of tokens of each batch.
+
+    Raises:
+        InputError: an id that the tokenizer does not have.
+        Refused: a document without token ids, or of another tokenizer. A text has many tokenizations, and the windows
+            must be those that the sampler had.
     """
     found: Keys = np.empty(0, dtype=np.uint64)
     for batch in _batches(documents):
-        missing = _encode(tokenizer, [(d, d.text or "") for d in batch if d.token_ids is None], "text")
-        if tokenizer is not None:
-            for document in batch:
+        for document in batch:
+            if document.token_ids is None:
+                raise Refused(
+                    f"{document.name}: served without token_ids, and its windows must be as the sampler had them",
+                    hint="take the transcripts that embed wrote",
+                )
+            if tokenizer is not None:
                 tokenizer.check(document)
-        tokens = TokenBatch.from_documents([next(missing) if d.token_ids is None else _ids(d) for d in batch])
+        tokens = TokenBatch.from_documents([_ids(d) for d in batch])
         # A position is a window's if the window ends before it, in the same document: an end counts as a position.
         starts, ends = tokens.offsets[:-1], tokens.offsets[1:]
         at = np.concatenate([windowed(tokens, width), ends[ends - starts >= width]])

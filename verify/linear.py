@@ -42,6 +42,7 @@ _SHIFT: Final = 1e-15
 # theta of the e-value in 1 / sd(s), fixed in advance: two a factor of 2, from ten windows of small coefficients to
 # 10^9 windows of large ones.
 _MIXTURE: Final = np.arange(-14 * STEPS, 7 * STEPS + 1, STEPS // 2)
+COMPONENTS: Final = len(_MIXTURE)
 
 Floats = NDArray[np.float64]
 Fixed = NDArray[np.int64]

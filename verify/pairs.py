@@ -18,6 +18,8 @@ from verify.decoding import ANY, decode
 from verify.errors import InputError, Refused, quoted
 from verify.inputs.lines import read_lines
 from verify.records import MAX_TOKENS, Count, Digest
+from watermark.errors import KeyFileError
+from watermark.keys import EpochKey
 from watermark.windows import MAX_ID
 
 PAIR: Final = "pair"
@@ -61,6 +63,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         served: the index of the member that was served.
         drawn: when the other member was drawn.
         digests: of each member with the prompt.
+        replayed: whether the served member came out token for token when it was drawn again; None if it was not.
     """
 
     id: str
@@ -74,6 +77,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     served: Literal[0, 1]
     drawn: Literal["serving", "later"]
     digests: tuple[Digest, Digest]
+    replayed: bool | None = None
 
     @classmethod
     def of(cls, *, prompt: str, members: tuple[Member, Member], **others: Any) -> Pair:
@@ -177,6 +181,26 @@ def read_pairs(path: str) -> Iterator[Pair]:
         yield found
 
 
+def check_coins(pairs: Iterable[Pair], key: EpochKey) -> Iterator[Pair]:
+    """The pairs, each as soon as its coin was computed again.
+
+    Raises:
+        Refused: a pair whose `served` is not the coin of its id under this key.
+    """
+    coins = key.coin_key()
+    for found in pairs:
+        try:
+            coin = coins.coin(found.id)
+        except KeyFileError as error:
+            raise Refused(f"pair {quoted(found.id)}: {error}", hint="this key tossed no coin of that name") from None
+        if coin != found.served:
+            raise Refused(
+                f"pair {quoted(found.id)}: served is {found.served}, and the coin of this key is {coin}",
+                hint="is this the epoch key that served, and are these the pairs as they were made?",
+            )
+        yield found
+
+
 def read_likelihoods(path: str) -> Iterator[Likelihood]:
     """The likelihoods of a file in order; see `read_pairs`."""
     return _unique((where, likelihood(record, where)) for where, record in read_lines(path, LIKELIHOOD))
@@ -193,6 +217,7 @@ class Scored:
         drawn: see `Pair`.
         served: see `Pair`.
         equal: whether both members have the same text: a tie, whatever the numbers say.
+        replayed: see `Pair`.
         likelihood: of the members, in the pair's order, or None.
     """
 
@@ -202,6 +227,7 @@ class Scored:
     drawn: str
     served: int
     equal: bool
+    replayed: bool | None
     likelihood: Likelihood | None = None
 
     @property
@@ -248,7 +274,7 @@ def join(pairs: Iterable[Pair], likelihoods: Iterable[Likelihood]) -> Joined:
         if p.id in digests:
             raise Refused(f"pair {quoted(p.id)} is there twice, expected distinct ids")
         equal = p.members[0].text == p.members[1].text
-        unscored[p.id] = partial(Scored, p.id, p.account, p.conversation, p.drawn, p.served, equal)
+        unscored[p.id] = partial(Scored, p.id, p.account, p.conversation, p.drawn, p.served, equal, p.replayed)
         digests[p.id] = p.digests
     scored: list[Scored] = []
     models: tuple[str, str | None] | None = None
@@ -277,6 +303,7 @@ _TWO_LOGS: Final = "two numbers from -1e300 to 0"
 _EXPECTED: Final = {
     "served": "0 or 1",
     "drawn": "'serving' or 'later'",
+    "replayed": "true or false",
     "members": "two objects with text",
     "token_ids": f"at most {MAX_TOKENS} integers from 0 to {MAX_ID}",
     "tokenizer": "'sha256:' and 64 hexadecimal digits in lower case",

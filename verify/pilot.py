@@ -24,6 +24,12 @@ class Twin(msgspec.Struct, frozen=True):
 
     win_rate: _Rate
     win_interval: tuple[_Rate, _Rate]
+    log10_p_rank: float | None = 0.0
+
+    @property
+    def by_e(self) -> bool:
+        """Whether p is 1 / e: a conversation has more than one pair, and ranks are not valid there."""
+        return self.log10_p_rank is None
 
 
 class Linear(msgspec.Struct, frozen=True):
@@ -32,6 +38,12 @@ class Linear(msgspec.Struct, frozen=True):
     test: Literal["open", "closed"]
     z: Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
     n_scored: _Amount
+    served: bool = False
+
+    @property
+    def by_e(self) -> bool:
+        """Whether p is 1 / e: the texts were served."""
+        return self.served
 
 
 class Closed(msgspec.Struct, frozen=True):
@@ -42,6 +54,12 @@ class Closed(msgspec.Struct, frozen=True):
     scheme: str
     n_scored: _Amount
     n_documents: _Amount
+    n_dropped: dict[str, int] = {}
+
+    @property
+    def by_e(self) -> bool:
+        """Whether p is 1 / e: only served windows were scored."""
+        return "not_served" in self.n_dropped
 
 
 def read(path: str) -> Twin | Linear | Closed:

@@ -8,6 +8,9 @@ sigma the standard deviation of one score, r the win rate of twins, delta = z / 
 * Twin: the smallest n at which Binomial(n, r) reaches the exact threshold for alpha with probability 1 - beta; exact.
 * Open: delta sqrt(n) = z_alpha + z_beta, with z_alpha from the Gaussian Chernoff bound exp(-z^2 / 2) that the open
   test would print: an estimate.
+* Where p is 1 / e (served windows, several pairs of a conversation) the e-value takes the place of the tail: closed and
+  twin with the very mixture that the test prints; open with one of its components alone, exp(z^2 / 2) over their
+  number, which is a little less than the mixture.
 
 A need is an estimate of the future and never a p-value. Its interval carries the pilot's own interval through.
 """
@@ -22,6 +25,8 @@ from typing import Final
 from scipy.special import ndtri
 
 from verify.hypotheses import closed
+from verify.hypotheses.sequential import log10_e_signs
+from verify.linear import COMPONENTS
 from verify.tails import binomial_log10_sf
 from watermark.schemes.laws import ExponentialLaw, Law
 
@@ -49,8 +54,16 @@ class Need:
         return cls(need(effect), need(interval[1]), need(interval[0]))
 
 
-def closed_need(law: Law, excess: float, *, alpha: float, power: float) -> int | None:
-    """Distinct pairs for the closed test; None if the excess is not positive or `MOST` pairs are not enough."""
+def closed_need(law: Law, excess: float, *, alpha: float, power: float, by_e: bool = False) -> int | None:
+    """Distinct pairs for the closed test; None if the excess is not positive or `MOST` pairs are not enough.
+
+    Args:
+        law: of one score.
+        excess: the mean above the law's.
+        alpha: the target p.
+        power: the chance to reach it.
+        by_e: whether p is 1 / e.
+    """
     if excess <= 0:
         return None
     z = float(ndtri(power))
@@ -60,18 +73,23 @@ def closed_need(law: Law, excess: float, *, alpha: float, power: float) -> int |
         total = int(expected * law.unit)
         if not isinstance(law, ExponentialLaw):
             total = min(total, n * law.unit)
+        if by_e:
+            return closed.log10_e(law, n, total) >= -log10(alpha)
         return total > 0 and float(closed.log10_p(law, n, total)) <= log10(alpha)
 
     return _smallest(reaches, MOST)
 
 
-def twin_need(rate: float, *, alpha: float, power: float) -> int | None:
-    """Pairs for the sign test; None if the win rate is not above 1/2 or `2^24` pairs are not enough."""
+def twin_need(rate: float, *, alpha: float, power: float, by_e: bool = False) -> int | None:
+    """Pairs for the sign test, or with `by_e` for its e-value.
+
+    None if the win rate is not above 1/2 or `2^24` pairs are not enough.
+    """
     if not 0.5 < rate <= 1:
         return None
 
     def reaches(n: int) -> bool:
-        wins = least_wins(n, alpha)
+        wins = least_wins(n, alpha, by_e=by_e)
         if wins is None:
             return False
         return rate == 1 or float(binomial_log10_sf(n, rate, wins)) >= log10(power)
@@ -79,26 +97,31 @@ def twin_need(rate: float, *, alpha: float, power: float) -> int | None:
     return _smallest(reaches, _MOST_TWINS)
 
 
-def open_need(z: float, n: int, *, alpha: float, power: float) -> int | None:
-    """Windows for the open test from a pilot's z on n windows; an estimate.
+def open_need(z: float, n: int, *, alpha: float, power: float, by_e: bool = False) -> int | None:
+    """Windows for the open test, or with `by_e` for its e-value, from a pilot's z on n windows; an estimate.
 
     None if z is not positive or `MOST` windows are not enough.
     """
     if z <= 0:
         return None
-    wanted = sqrt(-2 * log(alpha)) + float(ndtri(power))
+    wanted = sqrt(2 * (log(COMPONENTS if by_e else 1) - log(alpha))) + float(ndtri(power))
     needed = n * (wanted / z) * (wanted / z)
     return ceil(needed) if needed <= MOST else None
 
 
-def least_wins(n: int, alpha: float) -> int | None:
-    """The fewest wins among n pairs whose sign test reaches alpha; None if n wins do not."""
-    if n * log10(2) < -log10(alpha):
+def least_wins(n: int, alpha: float, *, by_e: bool = False) -> int | None:
+    """The fewest wins among n pairs whose sign test, or with `by_e` 1 / e, reaches alpha; None if n wins do not."""
+
+    def reaches(wins: int) -> bool:
+        log10_p = -log10_e_signs(wins, n - wins) if by_e else binomial_log10_sf(n, 0.5, wins)
+        return float(log10_p) <= log10(alpha)
+
+    if not reaches(n) if by_e else n * log10(2) < -log10(alpha):
         return None
     low, high = n // 2, n
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if float(binomial_log10_sf(n, 0.5, middle)) <= log10(alpha) else (middle, high)
+        low, high = (low, middle) if reaches(middle) else (middle, high)
     return high
 
 

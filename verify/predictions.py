@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -67,22 +67,34 @@ class Prediction:
     suspect: str
     reference_model: str | None = None
 
+    def ascending(self) -> Prediction:
+        """The same with the candidates of each row in ascending order."""
+        if (self.candidates[:, 1:] > self.candidates[:, :-1]).all():
+            return self
+        order = np.argsort(self.candidates, axis=1)
+
+        def ordered(logs: Logs | None) -> Logs | None:
+            return None if logs is None else np.take_along_axis(logs, order, 1)
+
+        candidates = np.take_along_axis(self.candidates, order, 1)
+        return replace(self, candidates=candidates, log_p=ordered(self.log_p), log_q=ordered(self.log_q))
+
     def to_json(self) -> bytes:
         """The record as one line without its end; in each row the candidates are put in ascending order.
 
         Raises:
             InputError: a value that a reader would refuse.
         """
-        order = np.argsort(self.candidates, axis=1)
+        rows = self.ascending()
 
         def packed(values: Ids | Logs | None, dtype: str) -> bytes | None:
-            return None if values is None else np.take_along_axis(values, order, 1).astype(dtype).tobytes()
+            return None if values is None else values.astype(dtype).tobytes()
 
         record = {"radiolabel": KIND, "version": VERSION, "id": self.id, "ordinal": self.ordinal}
         record |= {"served": self.served, "prompt_ids": self.prompt_ids.tolist(), "token_ids": self.token_ids.tolist()}
         record |= {"tokenizer": self.tokenizer, "at": self.at.tolist(), "k": self.candidates.shape[1]}
-        record |= {"candidates": packed(self.candidates, "<u4"), "log_p": packed(self.log_p, "<f4")}
-        record |= {"log_q": packed(self.log_q, "<f4"), "suspect": self.suspect, "reference_model": self.reference_model}
+        record |= {"candidates": packed(rows.candidates, "<u4"), "log_p": packed(rows.log_p, "<f4")}
+        record |= {"log_q": packed(rows.log_q, "<f4"), "suspect": self.suspect, "reference_model": self.reference_model}
         line = msgspec.json.encode({name: value for name, value in record.items() if value is not None})
         prediction_from_json(line, f"prediction {quoted(self.id)}")
         return line

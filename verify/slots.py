@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
@@ -79,6 +80,14 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def slots(self) -> Iterator[tuple[str, str]]:
         """All of them in order."""
         return map(self.slot, range(self.size))
+
+    def index_of(self, path: str) -> int | None:
+        """The leaf of a path, or None if it is no slot."""
+        last = path.rpartition("/")[2]
+        number = int(last) if re.fullmatch("[0-9]{1,8}", last) else 0
+        fleet = "fleet" in self.shares
+        places = (0, fleet + number, fleet + self.cohorts + number)
+        return next((i for i in places if i < self.size and self.path_of(i) == path), None)
 
     def path_of(self, index: int) -> str:
         """The path of a leaf."""

@@ -105,6 +105,8 @@ def check_token(token: bytes, digest: bytes, roots: Sequence[Certificate]) -> Ti
         InputError: not a token.
         Refused: over something else, a weak hash, a bad signature, or a signer who is not trusted at its time.
     """
+    import rfc3161_client  # noqa: F401  # that it is missing is no fault of the token
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # what a library only warns of, no authority writes

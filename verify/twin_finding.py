@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log10, sqrt
+from math import floor, log10, sqrt
 from typing import Any, Final
 
 import numpy as np
@@ -21,13 +21,16 @@ from watermark import __version__
 STATISTICS: Final = ("sign", "rank")
 
 ASSUMPTIONS: Final = {
-    "serving": "the coins are as the provider's key gives them, and the suspect's maker saw neither coins nor twins",
+    "serving": "the suspect's maker saw neither coins nor twins",
     "later": "the teacher that drew the twins later is the one that served, in weights, numerics and settings; no "
     "served answer was left out for what it says or how long it is, or stands in two pairs; and the suspect's maker "
     "never saw the twins",
     "both": "pairs were chosen, and any left out, without looking at which member was served or scored higher",
     "one": "this is the one test of this suspect on these pairs; for several, correct for all that were looked at",
 }
+STATED: Final = "the coins are as the provider's key gives them"
+FIXED: Final = "that key and the pairs' ids were settled before anybody looked at a suspect"
+REPLAY: Final = "served answers that the teacher drew again under their own keys came out alike"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,14 @@ class Pairwise:
         account: to whom it was served, or None.
         conversation: pairs of one conversation share it, or None.
         drawn: `serving` or `later`.
+        replayed: whether the served answer came out token for token when it was drawn again; None if it was not.
     """
 
     difference: float | None
     account: str | None
     conversation: str | None
     drawn: str
+    replayed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,9 @@ class TwinFinding:
         alpha: the threshold below which `found` is true.
         scored_by: what a score is, such as "log-likelihood ratio to base".
         drawn: when the twins were drawn: `serving`, `later` or `both`.
+        n_drawn_again: pairs whose served answer was drawn again.
+        n_replayed: those of them in which it came out token for token.
+        coin_key: id of the epoch key that the coins were recomputed from, or None if they are taken as stated.
         accounts: results per account, if pairs name accounts.
         options: every choice that can move the number, and input digests.
         version: of radiolabel.
@@ -113,6 +121,9 @@ class TwinFinding:
     alpha: float
     scored_by: str
     drawn: str
+    n_drawn_again: int
+    n_replayed: int
+    coin_key: str | None
     accounts: tuple[AccountResult, ...]
     options: dict[str, Any]
     version: str
@@ -131,7 +142,18 @@ class TwinFinding:
     def assumptions(self) -> list[str]:
         """What must hold."""
         drawn = ("serving", "later") if self.drawn == "both" else (self.drawn,)
-        return [ASSUMPTIONS[name] for name in (*drawn, "both", "one")]
+        found = [ASSUMPTIONS[name] for name in (*drawn, "both", "one")]
+        if self.n_drawn_again:
+            found.insert(len(drawn), f"{REPLAY}: {self.replay}")
+        if self.coin_key is None:
+            return [STATED, *found] if "serving" in drawn else found
+        return [f"coins recomputed from epoch key {self.coin_key} are as the pairs state them; {FIXED}", *found]
+
+    @property
+    def replay(self) -> str:
+        """How many served answers came out token for token; the share is rounded down."""
+        share = floor(1000 * self.n_replayed / self.n_drawn_again) / 10
+        return f"{self.n_replayed:,} of {self.n_drawn_again:,} token for token ({share:g} %)"
 
     @property
     def sentence(self) -> str:
@@ -173,6 +195,7 @@ def find(
     alpha: float,
     scored_by: str,
     options: dict[str, Any],
+    coin_key: str | None = None,
 ) -> TwinFinding:
     """Turn scored pairs into a finding.
 
@@ -183,12 +206,14 @@ def find(
         alpha: the threshold.
         scored_by: see `TwinFinding`.
         options: see `TwinFinding`.
+        coin_key: see `TwinFinding`.
 
     Raises:
         Refused: so few untied pairs that even wins alone could not reach alpha, or ranks where they are not valid.
     """
     n_pairs = len(pairs)
     n_missing = sum(pair.difference is None for pair in pairs)
+    replayed = [pair.replayed for pair in pairs if pair.replayed is not None]
     if missing == "drop":
         pairs = [pair for pair in pairs if pair.difference is not None]
     d = np.array([np.nan if pair.difference is None else pair.difference for pair in pairs], dtype=np.float64)
@@ -199,8 +224,8 @@ def find(
     untied = signs.wins + signs.losses
     if untied * log10(2) < -log10(alpha):
         raise Refused(
-            f"only {untied} of {n_pairs} pairs can be compared, and even {untied} wins could not reach "
-            f"alpha = {alpha:g}",
+            f"only {untied} of {n_pairs} pairs can be compared, and even wins in all of them could not "
+            f"reach alpha = {alpha:g}",
             hint=f"probe at least {int(np.ceil(-np.log2(alpha)))} pairs that differ",
         )
     named = [pair.conversation for pair in pairs if pair.conversation is not None]
@@ -229,6 +254,9 @@ def find(
         alpha=alpha,
         scored_by=scored_by,
         drawn=drawn.pop() if len(drawn) == 1 else "both",
+        n_drawn_again=len(replayed),
+        n_replayed=sum(replayed),
+        coin_key=coin_key,
         accounts=_accounts(pairs, d, alone=alone),
         options=options,
         version=__version__,

@@ -16,7 +16,7 @@ from typing import Any, Final
 from watermark.channels import Shares
 from watermark.deployment import Deployment
 from watermark.errors import KeyFileError
-from watermark.keys import AES_BYTES, NODE_BYTES, AnyKey, EpochKey, MasterKey, ValueKey, check_name
+from watermark.keys import AES_BYTES, NODE_BYTES, AnyKey, CoinKey, EpochKey, MasterKey, ValueKey, check_name
 from watermark.prf import PRF_ID
 from watermark.schemes import parse
 from watermark.secret import Secret
@@ -33,7 +33,7 @@ def write_key(key: AnyKey, path: str | Path) -> None:
     """
     record: dict[str, Any] = {"radiolabel": "key", "version": VERSION, "kind": _kind(key), "id": key.id}
     record["path"] = key.path
-    if not isinstance(key, MasterKey):
+    if not isinstance(key, MasterKey | CoinKey):
         d = key.deployment
         record |= {"prf": PRF_ID, "scheme": d.scheme.spec, "width": d.width, "shares": d.shares.mapping()}
     if isinstance(key, ValueKey):
@@ -115,7 +115,7 @@ def _refuse_dash(path: str | Path) -> None:
 
 
 def _kind(key: AnyKey) -> str:
-    return {MasterKey: "master", EpochKey: "epoch", ValueKey: "value"}[type(key)]
+    return {MasterKey: "master", EpochKey: "epoch", ValueKey: "value", CoinKey: "coin"}[type(key)]
 
 
 def _decode(record: dict[str, Any]) -> AnyKey:
@@ -131,6 +131,9 @@ def _decode(record: dict[str, Any]) -> AnyKey:
         deployment = _deployment(record)
         value, selector = (_secret(record, name, AES_BYTES) for name in ("value_key", "selector_key"))
         key = ValueKey(value, selector, _value_path(path), deployment)
+    elif kind == "coin":
+        name = check_name(path.removeprefix("epoch/").removesuffix("/coin"))
+        key = CoinKey(_secret(record, "secret", NODE_BYTES), f"epoch/{name}/coin")
     else:
         raise KeyFileError(f"unknown kind {kind[:20]!r}")
     if record:

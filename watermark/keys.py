@@ -246,10 +246,12 @@ class ValueKey:
         ).hex()
 
 
-AnyKey = MasterKey | EpochKey | ValueKey
+AnyKey = MasterKey | EpochKey | ValueKey | CoinKey
 
 
-def derive(key: AnyKey, path: str, *, deployment: Deployment | None = None, beacon: bytes = b"") -> EpochKey | ValueKey:
+def derive(
+    key: AnyKey, path: str, *, deployment: Deployment | None = None, beacon: bytes = b""
+) -> EpochKey | ValueKey | CoinKey:
     """Walk a path such as `epoch/2026-q4/account/17` down from a master or epoch key.
 
     Args:
@@ -265,10 +267,11 @@ def derive(key: AnyKey, path: str, *, deployment: Deployment | None = None, beac
     if len(parts) not in (2, 3, 4) or parts[0] != "epoch" or "" in parts:
         raise KeyFileError(
             f"path {path[:60]!r} is not a key path",
-            hint="use epoch/NAME, epoch/NAME/fleet, epoch/NAME/cohort/SLOT or epoch/NAME/account/SLOT",
+            hint="use epoch/NAME and, after it, nothing, /fleet, /cohort/SLOT, /account/SLOT or /coin",
         )
-    if isinstance(key, ValueKey):
-        raise KeyFileError(f"nothing can be derived from the value key {key.path}", hint="start from its epoch key")
+    if isinstance(key, ValueKey | CoinKey):
+        kind = "value key" if isinstance(key, ValueKey) else "coin key"
+        raise KeyFileError(f"nothing can be derived from the {kind} {key.path}", hint="start from its epoch key")
     if isinstance(key, MasterKey):
         if deployment is None:
             raise TypeError("a master key needs a deployment to derive for")
@@ -279,4 +282,6 @@ def derive(key: AnyKey, path: str, *, deployment: Deployment | None = None, beac
         epoch = key
     if len(parts) == 2:
         return epoch
+    if parts[2:] == ["coin"]:
+        return epoch.coin_key()
     return epoch.value_key(parts[2], parts[3] if len(parts) == 4 else "")

@@ -23,13 +23,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lab", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="do what is not done yet; stop and start it at will")
-    run.add_argument("names", nargs="+", metavar="NAME", help="an experiment, or EXPERIMENT/RUN")
+    run.add_argument("names", nargs="+", metavar="NAME", help="an experiment, EXPERIMENT/RUN, or all")
     commands.add_parser("list", help="experiments and what each costs")
     commands.add_parser("status", help="what is done")
     commands.add_parser("collect", help=f"write {runs.OUTPUT}")
     options = parser.parse_args()
     if options.command == "run":
-        for asked in options.names:
+        for asked in EXPERIMENTS if options.names == ["all"] else options.names:
             name, _, only = asked.partition("/")
             if name not in EXPERIMENTS:
                 parser.error(f"no experiment {name!r}, expected one of {', '.join(EXPERIMENTS)}")

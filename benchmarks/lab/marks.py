@@ -144,9 +144,14 @@ def _test(student: Transformer, base: Transformer, campaign: Campaign) -> dict[s
 
 
 def report(results: dict[str, Result]) -> Result:
-    """The runs, and the mean z of every rule over the deployments of the tuning students, on served windows."""
-    means = {}
-    for name in (name for name in results if name.endswith("-tuning")):
-        tested = results[name]["campaigns"]
-        means[name] = {rule: round(float(np.mean([c["served"][rule]["z"] for c in tested])), 3) for rule in TRIED}
-    return {"choice": means, "runs": results}
+    """The runs, and the mean z of every rule over a student's deployments on served windows.
+
+    `choice` has the tuning students, by which a rule is chosen; `fresh` has the others.
+    """
+    choice: Result = {}
+    fresh: Result = {}
+    for name, result in results.items():
+        tested = [c["served"] for c in result["campaigns"]]
+        means = {rule: round(float(np.mean([found[rule]["z"] for found in tested])), 3) for rule in tested[0]}
+        (choice if name.endswith("-tuning") else fresh)[name] = means
+    return {"choice": choice, "fresh": fresh, "runs": results}

@@ -166,7 +166,7 @@ def test_a_prompt_without_an_answer_is_given_up_and_asked_again_next_time(collec
     with OpenAIServer(faults={"p1": ["status 500"] * 3}) as server:
         code, out, err = collect(server, prompts(4), "--retries", "2")
         assert code == 2
-        assert "1 prompts have no answer, the last because: status 500" in err
+        assert "no answer to 1 prompt, the last because: status 500" in err
         assert json.loads(out)["n_given_up"] == 1
         assert len(answers()) == 3
         assert collect(server, prompts(4), "--retries", "2")[0] == 0
@@ -309,7 +309,7 @@ def test_interrupt_keeps_the_answers(prompts, answers, tmp_path):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (130, "")
-    kept = f"{len(answers())} answers are kept: run the same command again to continue"
+    kept = f"{len(answers())} answers kept: run the same command again to continue"
     assert [line for line in err.splitlines() if line] == [kept, "radiolabel: interrupted"]
     assert len(answers()) > 10
 
@@ -463,7 +463,7 @@ def test_what_more_is_needed_is_printed(collect, marked, tokenizer_file, tmp_pat
             server, tmp_path / "q.txt", *key, "--max-requests", "40", "--concurrency", "1", "--format", "text"
         )
         assert code == 0
-        assert "more answers are expected to be needed for 1/1e-200" in out
+        assert "further answers would reach 1/1e-200" in out
         predicted, low, high = map(
             int, re.search(r"About (\d+) .* interval\s(\d+)\sto\s(\d+)", out, re.DOTALL).groups()
         )

@@ -29,6 +29,7 @@ def made(tmp_path_factory, server):
         ("key", "derive", "master.key", *path, *SHARES[:2], "--beacon", VALUE, "-o", "epoch.key"),
         ("key", "derive", "epoch.key", "--path", "epoch/q4/account/2", "-o", "a2.key"),
         ("key", "derive", "epoch.key", "--path", "epoch/q4/account/3", "-o", "a3.key"),
+        ("key", "derive", "epoch.key", "--path", "epoch/q4/coin", "-o", "coin.key"),
         ("commit", "master", "master.key", *path, *SHARES, "--round", 10**9, *tsa, "-o", "m.json"),
         ("commit", "epoch", "master.key", "--master", "m.json", "--beacon-value", VALUE, "-o", "bare.json"),
         ("commit", "stamp", "bare.json", *tsa, "-o", "e.json"),
@@ -57,6 +58,7 @@ def test_everything_that_was_made_holds(made, server):
     for arguments, expected in (
         (("m.json", *certs), ["ok"] * 3),
         (("m.json",), ["not checked", "ok", "not checked"]),
+        (("e.json", "--key", "coin.key"), ["not checked"] * 6 + ["ok"]),
         (("log.json", "--against", "e.json", "--log", "log.jsonl", *certs), ["ok"] * 3),
         (("slot.json", "--against", "e.json", "--key", "a2.key"), ["ok"] * 4),
         (("slot.json", "--against", "e.json"), ["ok"] * 3 + ["not checked"]),
@@ -131,7 +133,7 @@ def test_nothing_secret_in_what_was_made(made):
     for path in made.glob("*.key"):
         record = json.loads(path.read_text())
         secrets |= {record[f] for f in ("secret", "value_key", "selector_key") if f in record}
-    assert len(secrets) == 5
+    assert len(secrets) == 6
     for path in made.glob("*.json"):
         assert not [s for s in secrets if s in path.read_text()]
 

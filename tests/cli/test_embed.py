@@ -73,3 +73,25 @@ def test_a_device_is_written_and_stays_a_device(tmp_path):
     with new_file("/dev/null", force=True) as file:
         file.write("away")
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@pytest.mark.parametrize("umask", [0, 0o77, 0o377])
+def test_a_secret_file_is_its_owners_alone(tmp_path, umask):
+    """Whatever the umask, and whatever the mode of the file that it replaces."""
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "old").chmod(0o644)
+    before = os.umask(umask)
+    try:
+        for name in ("new", "old"):
+            with new_file(str(tmp_path / name), force=True, secret=True) as file:
+                file.write("pairs")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("new", "old")] == [0o600, 0o600]
+
+
+@pytest.mark.parametrize("command", ["embed", "twins"])
+def test_help_says_that_pairs_are_secret(command):
+    words = " ".join(radiolabel(command, "--help")[1].split())
+    assert "withheld answers and coins" in words
+    assert "it is to be kept secret until the evidence is given" in words

@@ -1,6 +1,7 @@
 """`radiolabel probe`: what it refuses, that it is blind, and that an interrupted run goes on."""
 
 import base64
+import fcntl
 import json
 
 import numpy as np
@@ -199,3 +200,44 @@ def test_windows_need_one_vocabulary(folder, capsys, tokenizer_file):
     code = main(["probe", "--model", "other", "--windows", "w", "-o", "x", "--tokenizer", str(tokenizer_file)])
     assert code == 3
     assert "'other' has another vocabulary than" in capsys.readouterr().err
+
+
+@pytest.mark.engine
+@pytest.mark.filterwarnings("default")
+def test_two_probes_do_not_write_one_file(folder, capsys):
+    """Neither into one that is there, nor into a new one that another begins while the models load."""
+    write(folder / "p", *(pair(i).to_json() for i in range(4)))
+    for before, option in ((b"", "--resume"), (b"old", "--force")):
+        (folder / "out").write_bytes(before)
+        with open(folder / "out", "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            assert run("--pairs", "p", "-o", "out", option) == 3
+        assert "out: another radiolabel probe writes this file" in capsys.readouterr().err
+        assert (folder / "out").read_bytes() == before
+    assert run("--pairs", "p", "-o", "out", "--force") == 0
+    assert len(list(read_likelihoods("out"))) == 4
+
+
+@pytest.mark.engine
+@pytest.mark.filterwarnings("default")
+def test_a_file_that_another_probe_began_meanwhile_is_kept(folder, monkeypatch, capsys):
+    from watermark.engines import models
+
+    load = models.load
+
+    def slow(*arguments, **options):
+        (folder / "out").write_bytes(b"another's\n")
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(models, "load", slow)
+    write(folder / "p", pair(0).to_json())
+    assert run("--pairs", "p", "-o", "out") == 2
+    assert "out: File exists" in capsys.readouterr().err
+    assert (folder / "out").read_bytes() == b"another's\n"
+
+
+@pytest.mark.engine
+@pytest.mark.filterwarnings("default")
+def test_a_device_takes_records_too(folder):
+    write(folder / "p", pair(0).to_json())
+    assert run("--pairs", "p", "-o", "/dev/null") == 0

@@ -5,6 +5,8 @@ import pytest
 from tests.cli.conftest import radiolabel
 from tests.conftest import make_epoch
 from tests.predicting import TOKENIZER, chain, learn, predict, serve
+from verify import predictions as predictions_module
+from verify.cli import main
 from watermark.keyfile import write_key
 
 
@@ -37,7 +39,7 @@ def test_a_student_is_found_in_served_text(files):
     f = json.loads(out)
     assert (code, err) == (0, "")
     assert f["found"]
-    assert (f["test"], f["rule"], f["served"]) == ("open", "difference", True)
+    assert (f["test"], f["rule"], f["served"]) == ("open", "root", True)
     assert f["log10_p"] == -f["log10_e"] < -20
     assert f["log10_p_estimate"] is None
     assert f["n_positions"] == sum(f["n_dropped"].values()) + f["n_scored"]
@@ -117,3 +119,20 @@ def test_what_cannot_be_used_is_refused(files, arguments, code, message):
     assert message in err
     secret = json.loads((files / "fleet.key").read_text())["value_key"]
     assert secret not in err
+
+
+@pytest.mark.parametrize("name", ["open", "closed"])
+def test_predictions_that_change_while_they_are_read_are_refused(files, tmp_path, monkeypatch, capsys, name):
+    (tmp_path / "p.jsonl").write_bytes((files / "public.jsonl").read_bytes())
+    read = predictions_module.read_predictions
+
+    def slow(path, **options):
+        yield from read(path, **options)
+        with open(path, "ab") as file:
+            file.write(b"\n")
+
+    monkeypatch.setattr(predictions_module, "read_predictions", slow)
+    assert main(["test", name, str(tmp_path / "p.jsonl"), "--key", str(files / "fleet.key")]) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "p.jsonl: changed while it was read" in err

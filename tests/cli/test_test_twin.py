@@ -3,8 +3,11 @@ import json
 import pytest
 
 from tests.cli.conftest import radiolabel
+from tests.conftest import make_epoch
+from verify import pairs as pairs_module
 from verify.cli import main
 from verify.pairs import Likelihood, Member, Pair
+from watermark.keyfile import write_key
 
 
 def make_pair(i, *, served, account=None):
@@ -134,6 +137,7 @@ def test_power_from_a_share_and_from_pilots(records, tmp_path):
 
 CLOSED = {"excess": 0.1, "excess_interval": [0.0, 0.2], "scheme": "gumbel", "n_scored": 9, "n_documents": 3}
 LINEAR = {"rule": "soft", "test": "open", "z": 1.0, "n_scored": 9}
+TWIN = {"win_rate": 0.7, "win_interval": [0.6, 0.8], "log10_p_rank": -3.0}
 BAD_PILOTS = [
     "{}", "[]", "", "null", "[" * 10_000, '{"win_rate": "x", "win_interval": [0, 1]}', "nonsense",
     '{"win_rate": 2, "win_interval": [0, 1]}', '{"win_rate": 1, "win_interval": "01"}',
@@ -166,3 +170,101 @@ def test_power_takes_what_is_a_finding(tmp_path, capsys, content):
 def test_power_refuses_numbers_that_are_none(capsys, arguments):
     assert main(["power", *arguments]) == 2
     assert "internal" not in capsys.readouterr().err
+
+
+@pytest.fixture
+def tossed(tmp_path):
+    """30 pairs whose coins epoch.key tossed; the suspect holds every served member for likelier."""
+    epoch = make_epoch(3)
+    write_key(epoch, tmp_path / "epoch.key")
+    write_key(make_epoch(4), tmp_path / "other.key")
+    write_key(epoch.value_key("fleet"), tmp_path / "fleet.key")
+    pairs = [make_pair(i, served=epoch.coin(f"p{i}")) for i in range(30)]
+    write(tmp_path / "pairs.jsonl", pairs)
+    write(tmp_path / "likelihoods.jsonl", [make_likelihood(p, p.served) for p in pairs])
+    return tmp_path
+
+
+def write(path, records):
+    path.write_bytes(b"".join(record.to_json() + b"\n" for record in records))
+
+
+def test_coins_are_computed_again_from_the_key(tossed):
+    arguments = ("--likelihoods", tossed / "likelihoods.jsonl", "--format")
+    code, out, err = twin(tossed, *arguments, "json", "--key", tossed / "epoch.key")
+    f = json.loads(out)
+    assert (code, err, f["wins"]) == (0, "", 30)
+    assert f["coin_key"] == make_epoch(3).id
+    assert f["options"]["coins"] == f"recomputed from epoch key {make_epoch(3).id}"
+    assert any(f"coins recomputed from epoch key {make_epoch(3).id}" in a for a in f["assumptions"])
+    assert "epoch.key" not in f["options"]["sha256"]
+    code, out, _ = twin(tossed, *arguments, "text", "--key", tossed / "epoch.key")
+    assert max(map(len, out.splitlines())) <= 80
+    f = json.loads(twin(tossed, *arguments, "json")[1])
+    assert (f["coin_key"], f["options"]["coins"]) == (None, "as the pairs state them")
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "says"),
+    [("other.key", 3, "and the coin of this key is"), ("fleet.key", 2, "fleet.key is not an epoch key")],
+)
+def test_the_coins_of_another_key_are_refused(tossed, key, code, says):
+    found, out, err = twin(tossed, "--likelihoods", tossed / "likelihoods.jsonl", "--key", tossed / key)
+    assert (found, out) == (code, "")
+    assert says in err
+
+
+@pytest.mark.parametrize("change", [{"served": 1 - make_epoch(3).coin("p7")}, {"id": "p/7"}])
+@pytest.mark.parametrize("by", ["likelihoods", "answers"])
+def test_one_pair_with_another_coin_is_refused(tossed, change, by):
+    """By whichever file its members are scored."""
+    lines = [json.loads(line) for line in (tossed / "pairs.jsonl").read_text().splitlines()]
+    lines[7] |= change
+    (tossed / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    (tossed / "answers.jsonl").write_text('{"prompt": "question 1", "response": "blue"}\n')
+    code, out, err = twin(tossed, f"--{by}", tossed / f"{by}.jsonl", "--key", tossed / "epoch.key")
+    assert (code, out) == (3, "")
+    assert f"pair '{lines[7]['id']}': " in err
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tossed, monkeypatch, capsys):
+    """The finding would name a digest of something else."""
+    join = pairs_module.join
+
+    def slow(*arguments):
+        joined = join(*arguments)
+        with open(tossed / "likelihoods.jsonl", "a") as file:
+            file.write("\n")
+        return joined
+
+    monkeypatch.setattr(pairs_module, "join", slow)
+    command = ["test", "twin", str(tossed / "pairs.jsonl"), "--likelihoods", str(tossed / "likelihoods.jsonl")]
+    assert main(command) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "likelihoods.jsonl: changed while it was read" in err
+
+
+def test_a_plan_is_for_the_e_value_where_the_pilot_has_only_that(tmp_path, capsys):
+    served = {"n_dropped": {"not_served": 3}}
+    for finding, only_e in ((CLOSED, served), (LINEAR, {"served": True}), (TWIN, {"log10_p_rank": None})):
+        needed = []
+        for content in (finding, finding | only_e):
+            (tmp_path / "f.json").write_text(json.dumps(content))
+            assert main(["power", "--pilot", str(tmp_path / "f.json")]) == 0
+            found = json.loads(capsys.readouterr().out)
+            needed.append((found["p"], found["needed"]))
+        assert [p for p, _ in needed] == ["tail", "1/e"]
+        assert needed[0][1] < needed[1][1] < 1.5 * needed[0][1]
+    assert main(["power", "--pilot", str(tmp_path / "f.json"), "--format", "text"]) == 0
+    assert "To reach 1 / e-value = 1e-06 with probability 0.95 the twin test needs" in capsys.readouterr().out
+
+
+def test_words_of_a_plan(capsys):
+    assert main(["power", "--share", "1", "--pairs-per-answer", "1000", "--format", "text"]) == 0
+    out = capsys.readouterr().out
+    assert "  1 answer\n" in out
+    assert main(["power", "--share", "1e-9", "--format", "text"]) == 0
+    out = capsys.readouterr().out
+    assert "no amount would be enough" in out
+    assert "pilot" not in out

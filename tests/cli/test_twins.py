@@ -1,6 +1,7 @@
 """`radiolabel twins`, and `radiolabel embed --twins`: what they refuse, and where the coin puts what was served."""
 
 import json
+import stat
 
 import pytest
 
@@ -106,7 +107,7 @@ def served(folder, tokenizer_file):
     tiny_model.save(folder / "teacher", tokenizer_file, seed=0)
     (folder / "prompts").write_text("".join(f"What does statement {i} do?\n" for i in range(6)))
     command = ["embed", "--model", "teacher", "--key", "epoch.key", "--max-tokens", "12", "--seed", "1", "prompts"]
-    assert main([*command, "-o", "served"]) == 0
+    assert main([*command, "-o", "served", "--twins", "0.9", "--twins-out", "pairs"]) == 0
     return folder
 
 
@@ -126,6 +127,8 @@ def test_later_twins_stand_where_the_coin_says(served):
         assert (old.text, list(old.token_ids)) == (answer["response"], answer["token_ids"])
         assert old.token_ids != new.token_ids
     assert len({pair.served for pair in pairs}) == 2
+    assert {pair.replayed for pair in pairs} == {None}
+    assert [stat.S_IMODE((served / name).stat().st_mode) for name in ("out", "pairs")] == [0o600, 0o600]
     assert run("--key", "epoch.key", "--force", "--batch-size", "24") == 0
     assert (served / "out").read_bytes() == first
 
@@ -143,3 +146,22 @@ def test_another_key_model_or_text_is_refused(served, capsys, tokenizer_file):
     assert run("--key", "epoch.key") == 3
     assert "served:2: tokenizer is sha256:000000000000..., and that of teacher is" in capsys.readouterr().err
     assert not (served / "out").exists()
+
+
+@pytest.mark.engine
+@pytest.mark.filterwarnings("default")
+def test_replay_draws_the_served_answers_again(served, capsys, tokenizer_file):
+    """Also those that a coin served from the second draw; another model's weights do not replay."""
+    answers = [json.loads(line) for line in (served / "served").read_text().splitlines()]
+    assert {answer["request"].endswith("-twin") for answer in answers} == {True, False}
+    assert run("--key", "epoch.key") == 0
+    plain = list(read_pairs("out"))
+    assert run("--key", "epoch.key", "--force", "--replay") == 0
+    assert "drawn again, 6 of 6 served answers came out token for token" in capsys.readouterr().err
+    pairs = list(read_pairs("out"))
+    assert [pair.replayed for pair in pairs] == [True] * 6
+    assert [pair.members for pair in pairs] == [pair.members for pair in plain]
+    tiny_model.save(served / "teacher", tokenizer_file, seed=1)
+    assert run("--key", "epoch.key", "--force", "--replay") == 0
+    assert "drawn again, 0 of 6 served answers came out token for token" in capsys.readouterr().err
+    assert [pair.replayed for pair in read_pairs("out")] == [False] * 6

@@ -1,5 +1,7 @@
 import gzip
 import json
+import os
+import re
 import signal
 import subprocess
 import time
@@ -315,19 +317,43 @@ def test_control_characters_of_a_file_name_do_not_reach_the_terminal():
     assert "\x1b" not in radiolabel("key", "id", "a\x1b[31mb")[2]
 
 
-def test_only_served_windows(marked, tokenizer_file):
+def test_only_served_windows(marked, tokenizer_file, small_tokenizer, tmp_path):
     """Every window of the marked text was served; of a log without them, none: then nothing can be said."""
+
+    def log(name, texts):
+        records = [
+            {"id": str(i), "prompt": "?", "response": text, "token_ids": small_tokenizer.encode(text).ids}
+            for i, text in enumerate(texts)
+        ]
+        lines = [json.dumps({"radiolabel": "transcript", "version": 1} | record) for record in records]
+        (tmp_path / name).write_text("\n".join(lines))
+        return tmp_path / name
+
     arguments = ("verify", "--key", marked / "fleet.key", "--tokenizer", tokenizer_file, "--format", "json")
     _, out, _ = radiolabel(*arguments, marked / "marked.jsonl")
     whole = json.loads(out)
-    code, out, err = radiolabel(*arguments, "--served", marked / "marked.jsonl", marked / "marked.jsonl")
+    texts = [json.loads(line)["response"] for line in (marked / "marked.jsonl").read_text().splitlines()]
+    code, out, err = radiolabel(*arguments, "--served", log("served.jsonl", texts), marked / "marked.jsonl")
     assert (code, err) == (0, "")
     f = json.loads(out)
     assert f["n_scored"] == whole["n_scored"]
     assert f["n_dropped"]["not_served"] == 0
     assert f["log10_p"] == -f["log10_e"] == -whole["log10_e"]
     assert f["decoys"] is None
-    (marked / "other.jsonl").write_text('{"text": "The key words in this text are others."}\n')
-    code, _, err = radiolabel(*arguments, "--served", marked / "other.jsonl", marked / "marked.jsonl")
+    other = log("other.jsonl", ["The key words in this text are others."])
+    code, _, err = radiolabel(*arguments, "--served", other, marked / "marked.jsonl")
     assert code == 3
     assert "can be scored" in err
+    code, out, err = radiolabel(*arguments, "--served", marked / "marked.jsonl", marked / "marked.jsonl")
+    assert (code, out) == (3, "")
+    assert "marked.jsonl:1: served without token_ids" in err
+
+
+def test_help_lists_every_exit_code_in_80_columns():
+    code, out, _ = radiolabel("--help", env={**os.environ, "COLUMNS": "80"})
+    assert code == 0
+    assert "  Example:\n" in out
+    assert max(map(len, out.splitlines())) <= 80
+    listed = re.findall(r"^    (\d+)  ", out[out.index("Exit codes:") :], re.MULTILINE)
+    assert listed == ["0", "1", "2", "3", "70", "130", "141"]
+    assert "  Example:\n" in radiolabel("test", "--help")[1]

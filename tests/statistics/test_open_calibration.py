@@ -51,7 +51,7 @@ def test_fixed_coefficients_are_valid_under_random_keys(scheme):
     assert 0.4 < e.mean() < 1 + 5 * e.std() / trials**0.5
 
 
-@pytest.mark.parametrize(("rule", "width"), [("difference", 1), ("soft", 2), ("log-ratio", 1)])
+@pytest.mark.parametrize(("rule", "width"), [("difference", 1), ("root", 2), ("soft", 2), ("log-ratio", 1)])
 def test_innocents_on_served_text_are_valid_under_the_true_key(rule, width):
     """The model's chain is not the teacher's, so its coefficients are large, and it is tested under the true key."""
     laws, innocent, trials = chain(40, 1), chain(40, 2), 250

@@ -419,6 +419,15 @@ def test_no_proof_for_what_is_no_slot(epoch_key, epoch, path):
         prove_slot(epoch_key, epoch, path)
 
 
+def test_paths_and_indices_are_inverse(epoch):
+    for shares, cohorts, accounts in ((epoch.epoch.shares, 2, 8), ({"account": 1}, 0, 4), ({"fleet": 1}, 0, 0)):
+        e = msgspec.structs.replace(epoch.epoch, shares=shares, cohorts=cohorts, accounts=accounts)
+        assert [e.index_of(e.path_of(i)) for i in range(e.size)] == list(range(e.size))
+        assert len({e.path_of(i) for i in range(e.size)}) == e.size
+        with pytest.raises(IndexError):
+            e.path_of(e.size)
+
+
 def test_no_proof_by_another_key(master_key, epoch):
     other = master_key.epoch("q4", deployment=DEPLOYMENT, beacon=b"another")
     with pytest.raises(Refused, match="the commitment is not of this epoch key"):
@@ -575,15 +584,22 @@ def test_ordinals_are_taken_where_both_lines_have_one(tmp_path, lines, ordinals)
 # --- coins -----------------------------------------------------------------------------------------------------------
 
 
+def test_the_id_of_the_coin_node_is_that_of_the_page(epoch_key):
+    from tests.unit.test_pairs import hkdf
+
+    node = hkdf(epoch_key.secret.reveal(), ("radiolabel/v1/child", "coin", "", ""), 32)
+    assert epoch_key.coin_key().id == hkdf(node, ("radiolabel/v1/id", "epoch/q4/coin"), 32).hex()
+
+
 def test_the_coin_node_is_the_committed_one(epoch_key, epoch, master_key):
     key = epoch_key.coin_key()
-    assert outcomes([*verify_coin(epoch, key)]) == ["ok"]
+    assert verify_coin(epoch, key).outcome == "ok"
     assert (key.coin("a-twin"), key.is_twinned("a", 500_000)) == (
         epoch_key.coin("a-twin"),
         epoch_key.is_twinned("a", 500_000),
     )
     other = master_key.epoch("q4", deployment=DEPLOYMENT, beacon=b"other").coin_key()
-    assert refused_at(verify_coin(epoch, other)) == [1]
+    assert verify_coin(epoch, other).outcome == "failed"
     assert key.secret.reveal().hex() not in repr(key)
 
 
@@ -592,3 +608,17 @@ def test_types_are_what_the_page_says():
     for kind in (MasterCommitment, EpochCommitment, LogCommitment, Epoch):
         for field in kind.__struct_fields__:
             assert f"`{field}`" in page or f"`epoch.{field}`" in page or f"`{field}." in page, field
+
+
+def test_the_example_of_the_page_is_what_the_keys_give():
+    page = (Path(__file__).resolve().parents[2] / "docs/spec/commitment.md").read_text()
+    lines = re.search(r"```json\n(.*)\n```", page, re.DOTALL)[1].splitlines()
+    master, epoch, proof = (parse_record(parse_canonical(line.encode() + b"\n", "page"), "page") for line in lines)
+    key = MasterKey(Secret(bytes(range(32))))
+    assert key.id == master.master_id
+    deployment = Deployment.parse(shares="fleet=0.5,account=0.4,leaf=0.1")
+    derived = key.epoch("q4", deployment=deployment, beacon=bytes(range(32, 64)))
+    assert commit_epoch(derived, master, bytes(range(32, 64))) == epoch
+    assert not failed(
+        [*verify_epoch(epoch, [], master=master), *verify_slot(proof, epoch, derived.value_key("account", "1"))]
+    )

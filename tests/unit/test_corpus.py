@@ -156,6 +156,13 @@ def test_served_windows_are_those_of_the_text():
     assert found.tolist() == [(1 << 20) + 2, (2 << 20) + 3, (3 << 20) + 4, (7 << 20) + 8]
 
 
+def test_served_text_without_its_ids_is_refused(tokenizer):
+    """A text has many tokenizations: the windows of another one were never served."""
+    documents = [Document(name="f:1", token_ids=ids(1, 2, 3)), Document(name="f:2", text="The quick brown fox")]
+    with pytest.raises(Refused, match="f:2: served without token_ids"):
+        served_windows(documents, 2, tokenizer=tokenizer)
+
+
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_pairs_know_their_windows(width, prose_ids):
     batch = TokenBatch.from_documents([prose_ids[:5000] + np.uint32(900_000)])

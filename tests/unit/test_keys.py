@@ -25,7 +25,7 @@ def master():
 def all_secrets(master):
     epoch = master.epoch("e", deployment=deploy())
     keys = [epoch.value_key("fleet"), epoch.value_key("account", "1"), epoch.value_key("cohort", "1")]
-    return [master.secret, epoch.secret, keys[0].selector, *(k.value for k in keys)]
+    return [master.secret, epoch.secret, epoch.coin_key().secret, keys[0].selector, *(k.value for k in keys)]
 
 
 def test_no_two_places_in_the_tree_share_a_secret(master):
@@ -55,7 +55,9 @@ def test_secrets_never_show(master):
         pickle.dumps(key)
 
 
-@pytest.mark.parametrize("path", ["epoch/e", "epoch/e/fleet", "epoch/e/account/7", "epoch/e/cohort/eu-1"])
+@pytest.mark.parametrize(
+    "path", ["epoch/e", "epoch/e/fleet", "epoch/e/account/7", "epoch/e/cohort/eu-1", "epoch/e/coin"]
+)
 def test_file_round_trip(master, tmp_path, path):
     key = derive(master, path, deployment=deploy(scheme="greenlist:gamma=0.5", width=3))
     write_key(key, tmp_path / "k")
@@ -81,6 +83,20 @@ def test_an_epoch_key_derives_what_its_master_derives(master):
         derive(epoch, "epoch/f/fleet")
     with pytest.raises(KeyFileError, match="nothing can be derived from the value key"):
         derive(derive(epoch, "epoch/e/fleet"), "epoch/e/fleet")
+
+
+def test_the_coin_node_derives_nothing_and_its_file_cannot_be_moved(master, tmp_path):
+    key = derive(master, "epoch/e/coin", deployment=deploy())
+    assert key == derive(derive(master, "epoch/e", deployment=deploy()), "epoch/e/coin")
+    with pytest.raises(KeyFileError, match="nothing can be derived from the coin key epoch/e/coin"):
+        derive(key, "epoch/e/fleet")
+    write_key(key, tmp_path / "k")
+    assert set(json.loads((tmp_path / "k").read_text())) == {"radiolabel", "version", "kind", "id", "path", "secret"}
+    good = (tmp_path / "k").read_bytes()
+    for change in (edit(path="epoch/f/coin"), edit(path="epoch/e"), edit(secret="00" * 32), edit(width=2)):
+        (tmp_path / "k").write_bytes(change(good))
+        with pytest.raises(KeyFileError, match=r"the id does not follow|unknown field"):
+            read_key(tmp_path / "k")
 
 
 def test_a_channel_without_a_share_has_no_value_key(master):

@@ -98,8 +98,8 @@ def simple_path(m, leaves):
 
 
 def test_every_leaf_of_every_small_tree_as_the_rfc_writes_it():
-    leaves = [bytes([i]) * (i % 5) for i in range(70)]
-    for n in range(1, 71):
+    leaves = [bytes([i]) * (i % 5) for i in range(34)]
+    for n in range(1, 35):
         for m in range(n):
             expected = Inclusion(n, simple_root(leaves[:n]), m, simple_path(m, leaves[:n]))
             assert tree_of(leaves[:n], watch=m).inclusion() == expected
@@ -108,10 +108,10 @@ def test_every_leaf_of_every_small_tree_as_the_rfc_writes_it():
 
 def test_memory_is_one_hash_for_each_power_of_two():
     tree = Tree(watch=5)
-    for i in range(100_000):
+    for i in range(20_000):
         tree.add(i.to_bytes(4, "little"))
         assert len(tree._peaks) == (i + 1).bit_count()
-        assert len(tree._siblings) <= 17
+        assert len(tree._siblings) <= 15
     assert tree.inclusion().holds((5).to_bytes(4, "little"))
 
 

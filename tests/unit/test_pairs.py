@@ -42,7 +42,7 @@ def test_round_trip(write):
     members = Member(text="é\u2028\n\x01", token_ids=(1, 2)), Member(text="", token_ids=())
     full = Pair.of(
         **{"id": "b", "prompt": '"', "members": members, "served": 1, "drawn": "later", "account": "7"},
-        **{"conversation": "c", "model": "m", "tokenizer": DIGEST, "request": "r"},
+        **{"conversation": "c", "model": "m", "tokenizer": DIGEST, "request": "r", "replayed": False},
     )
     pairs = [make_pair(), full]
     assert list(read_pairs(write(*(p.to_json() for p in pairs)))) == pairs
@@ -96,6 +96,7 @@ def changed(record, path, value):
         (["members", 0, "token_ids"], [1 << 20], "members[0].token_ids[0] is 1048576"),
         (["digests"], [DIGEST, DIGEST], "digests[0] is sha256:000000000000..., and the member's is"),
         (["digests", 0], "md5:0", "digests[0] is 'md5:0', expected two of 'sha256:'"),
+        (["replayed"], "yes", "replayed is 'yes', expected true or false"),
         (["drawn"], "never", "drawn is 'never', expected 'serving' or 'later'"),
         (["radiolabel"], "transcript", "radiolabel is 'transcript', expected 'pair'"),
         (["version"], 2, "pair version is 2, expected 1"),

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from verify.hypotheses import closed
+from verify.hypotheses.sequential import log10_e_signs
+from verify.linear import COMPONENTS
 from verify.power import Need, closed_need, least_wins, open_need, smallest_rate, twin_need
 from verify.tails import binomial_log10_sf
 from watermark.schemes import parse
@@ -49,3 +51,32 @@ def test_needs_fall_with_the_effect_and_an_interval_that_holds_zero_has_no_end()
     assert need.low < need.n
     assert open_need(20.0, 2630, **ASKED) == pytest.approx(2630 * ((np.sqrt(2 * np.log(1e6)) + 1.645) / 20) ** 2, abs=1)
     assert open_need(-1.0, 10, **ASKED) is None
+
+
+@pytest.mark.parametrize("spec", ["gumbel", "tournament", "greenlist"])
+def test_closed_need_by_e_is_enough_for_the_e_value_and_for_nothing_less(spec):
+    law = parse(spec).law
+    excess = 0.1 * law.variance**0.5
+    n = closed_need(law, excess, **ASKED, by_e=True)
+
+    def log10_e(n):
+        return closed.log10_e(law, n, int((n * (law.mean + excess) - 1.6449 * np.sqrt(n * law.variance)) * law.unit))
+
+    assert log10_e(n) >= 6 - 1e-3
+    assert log10_e(n * 49 // 50) < 6
+
+
+def test_twin_need_by_e_is_exact():
+    assert twin_need(1.0, **ASKED, by_e=True) == 24  # the first n with (2^(n+1) - 1) / (n + 1) of 10^6
+    n = twin_need(0.71, **ASKED, by_e=True)
+    wins = least_wins(n, 1e-6, by_e=True)
+    assert float(log10_e_signs(wins, n - wins)) >= 6 > float(log10_e_signs(wins - 1, n - wins + 1))
+    assert float(binomial_log10_sf(n, 0.71, wins)) >= np.log10(0.95)
+
+
+def test_open_need_by_e_reaches_the_mixture_of_a_gaussian_form():
+    theta = 2.0 ** np.arange(-14, 7.5, 0.5) * 30
+    z = np.sqrt(open_need(20.0, 2630, **ASKED, by_e=True) / 2630) * 20 - 1.6449
+    log10_e = (np.logaddexp.reduce(theta * z - theta**2 / 2) - np.log(len(theta))) / np.log(10)
+    assert len(theta) == COMPONENTS
+    assert 6 < log10_e < 6.3

@@ -70,7 +70,7 @@ def test_assumptions_name_when_twins_were_drawn():
     assert "numerics" in later.assumptions[0]
     mixed = find([*pairs(10, 0), *pairs(10, 0, drawn="later")], **CHOICES)
     assert mixed.drawn == "both"
-    assert len(mixed.assumptions) == 4
+    assert len(mixed.assumptions) == 5
 
 
 def test_wilson_interval_of_the_textbook():
@@ -94,3 +94,19 @@ def test_a_conversation_whose_later_turns_tie_after_luck_is_not_found_too_often(
         binomial += f.signs.log10_p <= np.log10(level)
     assert found <= 300 * level
     assert binomial > 2 * 300 * level  # what the sign test alone would have said
+
+
+def test_the_share_that_was_replayed_is_stated_and_rounded_down():
+    alike = [Pairwise(1.0, None, None, "later", i > 0) for i in range(30)]
+    f = find([*alike, *pairs(5, 0, drawn="later")], **CHOICES)
+    assert (f.n_drawn_again, f.n_replayed) == (30, 29)
+    assert "came out alike: 29 of 30 token for token (96.6 %)" in f.assumptions[1]
+    assert not any("drew again" in a for a in find(pairs(20, 0, drawn="later"), **CHOICES).assumptions)
+
+
+def test_coins_are_assumed_unless_they_were_recomputed():
+    f = find(pairs(20, 0), **CHOICES)
+    assert f.assumptions[0] == "the coins are as the provider's key gives them"
+    again = find(pairs(20, 0), **CHOICES, coin_key="ab12")
+    assert again.assumptions[0].startswith("coins recomputed from epoch key ab12 are as the pairs state them")
+    assert again.assumptions[1:] == f.assumptions[1:]

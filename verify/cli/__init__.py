@@ -36,15 +36,27 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+EXIT_CODES = """\b
+Exit codes:
+  0    the whole job was done; a null finding is a finding
+  1    "no": --exit-code was given and nothing was found
+  2    usage, configuration, input or output
+  3    refused: valid input that cannot be used
+  70   internal error
+  130  interrupted
+  141  whoever read the output closed it"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=EXIT_CODES)
 @click.version_option(__version__, prog_name="radiolabel")
 def cli() -> None:
     """Tag every token a model samples, and later prove that somebody used them.
 
     \b
-    radiolabel key new -o master.key
-    radiolabel key derive master.key --path epoch/2026-q4/fleet -o fleet.key
-    radiolabel verify --key fleet.key --tokenizer tokenizer.json answers.jsonl
+    Example:
+      radiolabel key new -o master.key
+      radiolabel key derive master.key --path epoch/2026-q4/fleet -o fleet.key
+      radiolabel verify --key fleet.key --tokenizer tokenizer.json answers.jsonl
     """
 
 

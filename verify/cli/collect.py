@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verify.cli.output import FORMAT, finite, print_record
+from verify.cli.output import FORMAT, counted, finite, print_record
 
 if TYPE_CHECKING:
     from verify.hypotheses.sequential import ClosedProcess
@@ -137,9 +137,8 @@ def collect(
         try:
             tally = asyncio.run(collector.run())
         except KeyboardInterrupt:
-            click.echo(
-                f"{collector.tally.n_answers} answers are kept: run the same command again to continue", err=True
-            )
+            kept = counted(collector.tally.n_answers, "answer")
+            click.echo(f"{kept} kept: run the same command again to continue", err=True)
             raise
     record = vars(tally) | {"output": output, "settings": settings.to_dict(), "sequential": None}
     if process is not None:
@@ -147,7 +146,8 @@ def collect(
     print_record(record, lambda: _text(record), output_format)
     if tally.n_given_up:
         click.echo(
-            f"{tally.n_given_up} prompts have no answer, the last because: {printable(str(tally.last_error))}\n"
+            f"no answer to {counted(tally.n_given_up, 'prompt')}, the last because: "
+            f"{printable(str(tally.last_error))}\n"
             "hint: run the same command again to ask them",
             err=True,
         )
@@ -205,7 +205,7 @@ def _text(record: dict[str, Any]) -> str:
         ("answers", f"{record['n_answers']:,}, of which {record['n_before']:,} from before"),
         *((f"  {name}", f"{record[field]:,}") for name, field in SHOWN if record[field]),
         ("tokens", f"{record['completion_tokens']:,}"),
-        ("requests", f"{record['n_requests']:,}, of which {record['n_retries']:,} retries"),
+        ("requests", f"{record['n_requests']:,}, of which {record['n_retries']:,} to retry"),
         ("stopped", reasons[record["stopped"]]),
     ]
     s, sentence = record["sequential"], ""
@@ -240,8 +240,8 @@ def _needed(s: dict[str, Any]) -> str:
     low, high = s["remaining"]["interval"]
     bound = "no bound" if high is None else f"{high:,}"
     return (
-        f"About {s['remaining']['answers']:,} more answers are expected to be needed for 1/{s['alpha']:g} "
-        f"(95 % interval {low:,} to {bound}), if further ones are like these."
+        f"About {counted(s['remaining']['answers'], 'further answer')} would reach 1/{s['alpha']:g} "
+        f"(95 % interval {low:,} to {bound}), if like these."
     )
 
 

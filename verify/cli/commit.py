@@ -16,7 +16,7 @@ def commit() -> None:
     they serve, then the served log. Nothing secret is in any of the files.
 
     \b
-    radiolabel commit master master.key --path epoch/q4 --round 33000000 --tsa https://tsa.example -o m.json
+    radiolabel commit master master.key --path epoch/q4 --round 50000000 --tsa https://tsa.example -o m.json
     radiolabel commit epoch master.key --master m.json --beacon-value 9f2e.. --tsa https://tsa.example -o e.json
     radiolabel commit log answers.jsonl --epoch e.json --tsa https://tsa.example -o log.json
     radiolabel commit prove e.json --key epoch.key --path epoch/q4/fleet -o proof.json

@@ -54,7 +54,7 @@ def master(
 
     \b
     Example:
-      radiolabel commit master master.key --path epoch/q4 --round 33000000 --tsa https://tsa.example -o m.json
+      radiolabel commit master master.key --path epoch/q4 --round 50000000 --tsa https://tsa.example -o m.json
     """
     from datetime import UTC, datetime
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from verify.cli.committed import CERTS, FORCE, OUTPUT, hexadecimal, key_as, read_as, write_record
+from verify.cli.committed import CERTS, FORCE, OUTPUT, hexadecimal, key_as, read_as, roots_in, write_record
 from verify.cli.output import FORMAT, check_new_file, print_record
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def prove(
               help="The commitment that it names: an epoch's is the master's, a slot's the epoch's.")  # fmt: skip
 @CERTS
 @click.option("--beacon-value", help="For an epoch: what the round gave, as you looked it up, in hexadecimal.")
-@click.option("--key", "key_file", type=click.Path(), help="For a slot: the disclosed value key file.")
+@click.option("--key", "key_file", type=click.Path(), help="Disclosed key file: of a slot, or of an epoch's coins.")
 @click.option(
     "--log", "log_file", type=click.Path(), help="For a log: its file; for a line: a file that begins with it."
 )
@@ -111,16 +111,18 @@ def _steps(
     from verify import commitment_checks as checks
     from verify.commitments import EpochCommitment, LineInclusion, LogCommitment, MasterCommitment
     from verify.committing import read_raw_lines
-    from verify.timestamps import load_roots
-    from watermark.keys import ValueKey
+    from watermark.keys import CoinKey, ValueKey
 
-    roots = [] if tsa_certs is None else load_roots(tsa_certs)
+    roots = roots_in(tsa_certs)
     if isinstance(record, MasterCommitment):
         return checks.verify_master(record, roots)
     if isinstance(record, EpochCommitment):
         announced = None if against is None else read_as(against, MasterCommitment, "a master commitment")
         value = None if beacon_value is None else hexadecimal(beacon_value)
-        return checks.verify_epoch(record, roots, master=announced, beacon_value=value)
+        steps = checks.verify_epoch(record, roots, master=announced, beacon_value=value)
+        if key_file is not None:
+            steps.append(checks.verify_coin(record, key_as(key_file, CoinKey, "a coin node")))
+        return steps
     if isinstance(record, LogCommitment):
         epoch = None if against is None else read_as(against, EpochCommitment, "an epoch commitment")
         lines = None if log_file is None else read_raw_lines(log_file)

@@ -9,6 +9,8 @@ import click
 from verify.cli.output import check_new_file, new_file, print_record
 
 if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
     from verify.commitments import Commitment, Record
 
 OUTPUT = click.option("-o", "--output", required=True, type=click.Path(), help="New file.")
@@ -52,6 +54,18 @@ def hexadecimal(text: str) -> bytes:
     return value
 
 
+def roots_in(certs: str | None) -> list[Certificate]:
+    """The certificates of --tsa-certs, none if it was not given."""
+    try:
+        import httpx  # noqa: F401
+        import rfc3161_client  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise click.UsageError(f"{error.name} is not installed: pip install radiolabel[evidence]") from None
+    from verify.timestamps import load_roots
+
+    return [] if certs is None else load_roots(certs)
+
+
 def stamped(record: Commitment, urls: tuple[str, ...], certs: str | None) -> Commitment:
     """The commitment with a token of every authority, checked if certificates are given.
 
@@ -61,14 +75,12 @@ def stamped(record: Commitment, urls: tuple[str, ...], certs: str | None) -> Com
     """
     if not urls:
         return record
-    try:
-        from verify.timestamps import check_token, load_roots, request_token
-    except ModuleNotFoundError as error:
-        raise click.UsageError(f"{error.name} is not installed: pip install radiolabel[evidence]") from None
-    roots = None if certs is None else load_roots(certs)
+    from verify.timestamps import check_token, request_token
+
+    roots = roots_in(certs)
     for url in urls:
         token = request_token(record.body(), url)
-        if roots is not None:
+        if roots:
             check_token(token, bytes.fromhex(record.digest.removeprefix("sha256:")), roots)
         record = record.stamped(token)
     return record

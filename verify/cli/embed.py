@@ -72,7 +72,8 @@ def embed(
     With --twins, some prompts (a PRF of the epoch key chooses) are answered twice under the same channel keys and leaf
     keys of their own. A coin, also derived from the epoch key, says which answer is served; the pairs go to
     --twins-out. Given both answers and everything else the coin is a fair bit that only the served answer shows, so a
-    model that was not trained on what was served likes either answer best equally often.
+    model that was not trained on what was served likes either answer best equally often. The file of pairs holds
+    withheld answers and coins: only its owner may read it, and it is to be kept secret until the evidence is given.
 
     \b
     Examples:
@@ -160,7 +161,7 @@ def embed(
     meta = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens}
     with (
         _opened(output, force=force) as file,
-        _opened(twins_out, force=force) if twins_out else nullcontext() as pairs_file,
+        _opened(twins_out, force=force, secret=True) if twins_out else nullcontext() as pairs_file,
         tqdm(total=len(jobs) * max_tokens, unit=" tokens", desc="answering", disable=None, leave=False) as bar,
     ):
         answers = answer(
@@ -207,9 +208,9 @@ def embed(
 
 
 @contextmanager
-def _opened(path: str, *, force: bool) -> Iterator[IO[str]]:
+def _opened(path: str, *, force: bool, secret: bool = False) -> Iterator[IO[str]]:
     if path == "-":
         yield sys.stdout
     else:
-        with new_file(path, force=force) as file:
+        with new_file(path, force=force, secret=secret) as file:
             yield file

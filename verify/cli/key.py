@@ -36,7 +36,7 @@ def new(output: str) -> None:
 
 @key.command()
 @click.argument("file", type=click.Path())
-@click.option("--path", required=True, help="epoch/NAME, or epoch/NAME/ and fleet, cohort/SLOT or account/SLOT.")
+@click.option("--path", required=True, help="epoch/NAME, or epoch/NAME/ and fleet, cohort/SLOT, account/SLOT or coin.")
 @click.option("--scheme", help=f"Marking scheme and its parameters.  [default: {defaults.SCHEME}]")
 @click.option("--width", type=int, help=f"Tokens in a window, 1 to 3.  [default: {defaults.WIDTH}]")
 @click.option("--shares", help=f"Windows per channel.  [default: {defaults.SHARES}]")
@@ -45,7 +45,7 @@ def new(output: str) -> None:
 def derive(
     file: str, path: str, scheme: str | None, width: int | None, shares: str | None, beacon: str, output: str
 ) -> None:
-    """Derive an epoch key or a channel's value key from FILE.
+    """Derive an epoch key, a channel's value key, or the node of an epoch's coins, from FILE.
 
     From a master key, scheme, width and shares are chosen here; an epoch key brings its own.
 

@@ -38,6 +38,11 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
+def counted(n: int, noun: str) -> str:
+    """A count with its noun: "1 answer", "2,000 answers"."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
 def finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     """Refuse NaN, which click's ranges let through; None is an option that was not given."""
     if value is not None and not math.isfinite(value):
@@ -88,8 +93,13 @@ def _identity(path: str) -> object:
 
 
 @contextmanager
-def new_file(path: str, *, force: bool) -> Iterator[IO[str]]:
+def new_file(path: str, *, force: bool, secret: bool = False) -> Iterator[IO[str]]:
     """A file that appears under its name only when it is complete; a device or pipe is written as it is.
+
+    Args:
+        path: its name.
+        force: whether a file of this name is replaced.
+        secret: whether only its owner may read it, whatever the umask or the replaced file's mode.
 
     Raises:
         click.UsageError: see `check_new_file`.
@@ -102,6 +112,7 @@ def new_file(path: str, *, force: bool) -> Iterator[IO[str]]:
         return
     target = Path(path).resolve()
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+    mode = 0o600 if secret else mode
     temporary = None
     try:
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
@@ -122,6 +133,28 @@ def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
+
+
+def digests(files: dict[str, str | None]) -> dict[str, str | None]:
+    """Digest by name of the files that were given; to be taken before they are read, see `check_unchanged`."""
+    return {name: sha256(path) for name, path in files.items() if path}
+
+
+def check_unchanged(files: dict[str, str | None], before: dict[str, str | None]) -> None:
+    """Refuse a result whose digests may not be those of what was read.
+
+    Raises:
+        Refused: a file is not what it was.
+    """
+    from verify.errors import Refused
+    from verify.inputs.streams import display_name
+
+    for name, digest in digests(files).items():
+        if digest != before[name]:
+            raise Refused(
+                f"{display_name(str(files[name]))}: changed while it was read",
+                hint="test a copy that nothing writes to",
+            )
 
 
 def sha256(path: str) -> str | None:

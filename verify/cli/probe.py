@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import IO, Any
 
@@ -85,28 +87,44 @@ def probe(
         else WindowsTask(str(windows), model, reference, served, begin, top_k, tokenizer_file)
     )
     total = sum(1 for _ in task.items())  # everything wrong with the input is found before hours of work
-    done, size = written(output, task) if resume and os.path.exists(output) else (0, 0)
-    try:
-        from watermark.engines.models import load
-    except ModuleNotFoundError as error:
-        raise click.UsageError(f"{error.name} is not installed: pip install radiolabel[lab]") from None
-    models = []
-    for spec in filter(None, (model, reference)):
-        with tqdm(desc=f"loading {spec}", bar_format="{desc}", disable=None, leave=False):
-            models.append(load(spec, dtype=dtype, device=device))
-    task.check_models(models)
-    items = islice(task.items(), done, None)
-    with (
-        open(output, "r+b" if size else "wb", buffering=0) as file,
-        tqdm(total=total, initial=done, unit=f" {task.unit}", desc="probing", disable=None, leave=False) as bar,
-    ):
-        if size:
+    with ExitStack() as stack:
+        # What is there is locked before it is read; a new file is made when there is something to write.
+        file = stack.enter_context(_opened(output)) if os.path.exists(output) else None
+        done, size = written(output, task) if resume and file else (0, 0)
+        try:
+            from watermark.engines.models import load
+        except ModuleNotFoundError as error:
+            raise click.UsageError(f"{error.name} is not installed: pip install radiolabel[lab]") from None
+        models = []
+        for spec in filter(None, (model, reference)):
+            with tqdm(desc=f"loading {spec}", bar_format="{desc}", disable=None, leave=False):
+                models.append(load(spec, dtype=dtype, device=device))
+        task.check_models(models)
+        file = file or stack.enter_context(_opened(output))
+        if os.path.isfile(output):
             file.truncate(size)
             file.seek(size)
+        bar = stack.enter_context(
+            tqdm(total=total, initial=done, unit=f" {task.unit}", desc="probing", disable=None, leave=False)
+        )
+        items = islice(task.items(), done, None)
         while chunk := list(islice(items, CHUNK * batch_size)):
             for line in task.lines(models, chunk, batch_size):
                 _write(file, line + b"\n", output)
                 bar.update()
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[IO[bytes]]:
+    """The output as it is, or a new one; a file is this process's alone."""
+    from verify.inputs.streams import display_name
+    from verify.locking import lock
+
+    mode = "xb" if not os.path.exists(path) else "r+b" if os.path.isfile(path) else "wb"
+    with open(os.path.realpath(path), mode, buffering=0) as file:
+        if os.path.isfile(path):
+            lock(file, display_name(path), "radiolabel probe")
+        yield file
 
 
 def _write(file: IO[bytes], line: bytes, path: str) -> None:

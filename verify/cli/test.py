@@ -14,6 +14,11 @@ def test() -> None:
 
     The tests read records that radiolabel probe and radiolabel collect wrote, so that anybody can repeat them without
     the model. Every one states what it assumes.
+
+    \b
+    Example:
+      radiolabel probe --model suspect/ --pairs pairs.jsonl -o suspect.jsonl
+      radiolabel test twin pairs.jsonl --likelihoods suspect.jsonl
     """
 
 

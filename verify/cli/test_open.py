@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verify.cli.output import FORMAT, finite, print_record, sha256
+from verify.cli.output import FORMAT, check_unchanged, counted, digests, finite, print_record
 
 if TYPE_CHECKING:
     from verify.linear_finding import LinearFinding
@@ -45,7 +45,7 @@ def _shared(command: Callable[..., int]) -> Callable[..., int]:
     help="PREDICTIONS are answers with logprobs, from collect; this is the provider's tokenizer.json.",
 )
 @click.option("--rule", type=click.Choice(RULE_NAMES),
-              help="From predictions to coefficients.  [default: difference with a reference, else soft]")  # fmt: skip
+              help="From predictions to coefficients.  [default: root with a reference, else soft]")  # fmt: skip
 @_shared
 def open_command(predictions: str, rule: str | None, tokenizer_file: str | None, **shared: Any) -> int:
     """Test a model's PREDICTIONS for a key.
@@ -121,6 +121,8 @@ def _run(
         raise click.UsageError(
             f"{key_file} is not a value key: derive one with radiolabel key derive --path epoch/NAME/fleet"
         )
+    files: dict[str, str | None] = {"predictions": path}
+    before = digests(files)
     with tqdm(unit=" windows", unit_scale=True, desc="scoring", disable=None, leave=False) as bar:
         scored = score(
             read(path) if read else read_predictions(path, tokenizer=tokenizer),
@@ -129,7 +131,8 @@ def _run(
             progress=bar.update,
             **arguments,
         )
-    options = {"prompt_windows": prompt_windows, "sha256": sha256(path)}
+    check_unchanged(files, before)
+    options = {"prompt_windows": prompt_windows, "sha256": before["predictions"]}
     result = find(scored, key, alpha=alpha, options=options)
     print_record(result.to_dict(), lambda: _text(result), output_format)
     return 1 if exit_code and not result.found else 0
@@ -151,9 +154,12 @@ def _text(f: LinearFinding) -> str:
         ("reference", printable(f.reference_model or "none")),
         ("key", f"{f.key_path}  ({f.scheme}, width {f.width})"),
         ("key id", f"{f.key_id[:32]}..."),
-        ("read", f"{f.n_positions:,} positions in {f.n_texts:,} {'served texts' if f.served else 'texts'}"),
+        (
+            "read",
+            f"{counted(f.n_positions, 'position')} in {counted(f.n_texts, 'served text' if f.served else 'text')}",
+        ),
         *((f"  {reasons[name]}", f"-{count:,}") for name, count in f.n_dropped.items() if count),
-        ("scored", f"{f.n_scored:,} distinct windows, {f.n_terms:,} (window, token) pairs"),
+        ("scored", f"{f.n_scored:,} distinct windows, {counted(f.n_terms, '(window, token) pair')}"),
         ("rule", f.rule),
         ("log10 p", f"{ceil(f.log10_p * 1e4) / 1e4:.4f}  (upper bound{', 1/e' if f.served else ''})"),
         ("log10 e-value", f"{floor(f.log10_e * 1e4) / 1e4:.4f}"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from verify.cli.output import FORMAT, finite, print_record, sha256
+from verify.cli.output import FORMAT, check_unchanged, digests, finite, print_record
 
 if TYPE_CHECKING:
     from verify.twin_finding import TwinFinding
@@ -20,6 +20,8 @@ SHOWN_ACCOUNTS = 20
 @click.argument("pairs", type=click.Path())
 @click.option("--likelihoods", type=click.Path(), help="What radiolabel probe --pairs wrote: open weights.")
 @click.option("--answers", type=click.Path(), help="The suspect's answers to the pairs' prompts: text only.")
+@click.option("--key", "key_file", type=click.Path(),
+              help="Epoch key file that served: compute the coins again, refuse pairs that state others.")  # fmt: skip
 @click.option("--measure", type=click.Choice(["ngram", "subsequence"]), default="ngram", show_default=True,
               help="With --answers: how likeness is measured.")  # fmt: skip
 @click.option("--statistic", type=click.Choice(["sign", "rank"]), default="sign", show_default=True,
@@ -34,6 +36,7 @@ def twin(
     pairs: str,
     likelihoods: str | None,
     answers: str | None,
+    key_file: str | None,
     measure: str,
     statistic: str,
     missing: str,
@@ -46,44 +49,55 @@ def twin(
     PAIRS comes from radiolabel embed --twins or radiolabel twins. A model that does not depend on what was served
     prefers either member with equal chance, whatever else it is.
 
+    With --key the coins of the pairs are computed again instead of assumed.
+
     sign counts the pairs in which the served member wins. rank also weighs by how much (signed ranks), and needs one
     pair a conversation. Both are exact.
 
     \b
     Examples:
       radiolabel test twin pairs.jsonl --likelihoods suspect.jsonl
-      radiolabel test twin pairs.jsonl --answers answers.jsonl
+      radiolabel test twin pairs.jsonl --answers answers.jsonl --key epoch.key
     """
     from verify.inputs import open_documents
-    from verify.pairs import join, read_likelihoods, read_pairs
+    from verify.pairs import check_coins, join, read_likelihoods, read_pairs
     from verify.similarity import compare
     from verify.twin_finding import Pairwise, find
+    from watermark.keyfile import read_key
+    from watermark.keys import EpochKey
 
     if (likelihoods is None) == (answers is None):
         raise click.UsageError("give either --likelihoods or --answers")
     if [pairs, likelihoods, answers].count("-") > 1:
         raise click.UsageError("standard input can be one of the files")
+    key = read_key(key_file) if key_file else None
+    if key is not None and not isinstance(key, EpochKey):
+        raise click.UsageError(f"{key_file} is not an epoch key, expected that of the epoch that served")
+    files = {"pairs": pairs, "likelihoods": likelihoods, "answers": answers}
+    before = digests(files)
+    stated = read_pairs(pairs) if key is None else check_coins(read_pairs(pairs), key)
     if likelihoods is not None:
-        joined = join(read_pairs(pairs), read_likelihoods(likelihoods))
+        joined = join(stated, read_likelihoods(likelihoods))
         everyone = (*joined.scored, *joined.missing)
-        scored = [Pairwise(s.difference, s.account, s.conversation, s.drawn) for s in everyone]
+        scored = [Pairwise(s.difference, s.account, s.conversation, s.drawn, s.replayed) for s in everyone]
         first = joined.scored[0].likelihood if joined.scored else None
         reference = first.reference_model if first else None
         scored_by = f"log-likelihood ratio to {reference}" if reference else "log-likelihood per token"
     else:
-        compared = compare(read_pairs(pairs), open_documents(str(answers)), measure)
-        scored = [Pairwise(d, p.account, p.conversation, p.drawn) for p, d in compared]
+        compared = compare(stated, open_documents(str(answers)), measure)
+        scored = [Pairwise(d, p.account, p.conversation, p.drawn, p.replayed) for p, d in compared]
         scored_by = f"likeness of the suspect's answers ({measure})"
-    files = {"pairs": pairs, "likelihoods": likelihoods, "answers": answers}
+    check_unchanged(files, before)
     options = {"statistic": statistic, "missing": missing, "scored_by": scored_by}
-    digests = {name: sha256(path) for name, path in files.items() if path}
+    options["coins"] = f"recomputed from epoch key {key.id}" if key else "as the pairs state them"
     result = find(
         scored,
         missing=missing,
         statistic=statistic,
         alpha=alpha,
         scored_by=scored_by,
-        options=options | {"sha256": digests},
+        options=options | {"sha256": before},
+        coin_key=key.id if key else None,
     )
     print_record(result.to_dict(), lambda: _text(result), output_format)
     return 1 if exit_code and not result.found else 0
@@ -102,6 +116,8 @@ def _text(f: TwinFinding) -> str:
     ]
     if f.log10_p_rank is not None:
         rows.append(("log10 p, ranks", f"{ceil(f.log10_p_rank * 1e4) / 1e4:.4f}" + " *" * (f.statistic == "rank")))
+    if f.n_drawn_again:
+        rows.insert(1, ("drawn again", f.replay))
     rows.append(("log10 e-value", f"{floor(f.log10_e * 1e4) / 1e4:.4f}"))
     table = "\n".join(f"{name:<17}{value}" for name, value in rows)
     parts = [textwrap.fill(f.sentence, 78), table + "\n* the one that decides, chosen before looking"]

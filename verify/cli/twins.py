@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from verify.cli.output import check_distinct, check_new_file, finite, new_file
+from verify.cli.output import check_distinct, check_new_file, counted, finite, new_file
 
 if TYPE_CHECKING:
     from verify.records import Transcript
@@ -31,6 +31,8 @@ def _unless_absent(context: click.Context, parameter: click.Parameter, value: fl
 @click.option("--top-k", type=click.IntRange(min=0), help="Likewise; 0 keeps all.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Likewise.")
 @click.option("--cohort", default="", help="Likewise: the cohort slot they were served to.")
+@click.option("--replay", is_flag=True,
+              help="Draw the served answers again too, and record which come out token for token.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1), default=24, show_default=True, help="Answers at a time.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 def twins(
@@ -43,6 +45,7 @@ def twins(
     top_k: int | None,
     max_tokens: int | None,
     cohort: str,
+    replay: bool,
     batch_size: int,
     force: bool,
 ) -> None:
@@ -51,13 +54,18 @@ def twins(
     The same channel keys, account and decoding settings as then, and a leaf key of its own for each twin; a coin
     derived from the epoch key says which place of the pair the served answer takes. Twins that were drawn while
     serving (radiolabel embed --twins) are better evidence: these here may differ from what was served by a changed
-    model, library or machine.
+    model, library or machine. --replay tests that, at twice the work: the same teacher with the same settings and
+    leaf key draws the served answer itself once more.
+
+    The pairs hold withheld answers and coins: only the file's owner may read it, and it is to be kept secret until the
+    evidence is given.
     Needs the lab extra: pip install radiolabel[lab].
 
     \b
     Example:
       radiolabel twins answers.jsonl --model smollm2 --key epoch.key -o p.jsonl
     """
+    from dataclasses import replace
     from itertools import groupby
 
     from tqdm import tqdm
@@ -110,23 +118,34 @@ def twins(
                 hint="a text that was edited after it was drawn has no equal among fresh ones",
             )
     drawn: dict[int, Member] = {}
-    total = sum(decoding.max_tokens for *_, decoding in served)
+    replayed: dict[int, bool] = {}
+    total = (1 + replay) * sum(decoding.max_tokens for *_, decoding in served)
     with tqdm(total=total, unit=" tokens", desc="answering", disable=None, leave=False) as bar:
         by_decoding = sorted(range(len(served)), key=lambda i: repr(served[i][2]))
         for decoding, group in groupby(by_decoding, key=lambda i: served[i][2]):
             rows = list(group)
+            requests = [served[row][1] for row in rows]
+            if replay:
+                requests += [replace(served[row][1], id=str(served[row][0].request)) for row in rows]
             answers = answer(
                 teacher,
-                [served[row][0].prompt for row in rows],
+                [served[row][0].prompt for row in rows] * (1 + replay),
                 decoding,
-                requests=[served[row][1] for row in rows],
+                requests=requests,
                 sampler=sampler,
                 batch_size=batch_size,
                 progress=bar.update,
             )
             for a in answers:
-                drawn[rows[a.index]] = Member(text=a.text, token_ids=tuple(a.token_ids))
-    with new_file(output, force=force) as file:
+                row, ids = rows[a.index % len(rows)], tuple(a.token_ids)
+                if a.index < len(rows):
+                    drawn[row] = Member(text=a.text, token_ids=ids)
+                else:
+                    replayed[row] = ids == served[row][0].token_ids
+    if replay:
+        came = f"{sum(replayed.values()):,} of {counted(len(served), 'served answer')}"
+        click.echo(f"drawn again, {came} came out token for token", err=True)
+    with new_file(output, force=force, secret=True) as file:
         for row, (t, twin, _) in enumerate(served):
             coin = key.coin(twin.id)
             members = Member(text=t.response, token_ids=t.token_ids), drawn[row]
@@ -140,5 +159,6 @@ def twins(
                 members=members if coin == 0 else members[::-1],
                 served=coin,
                 drawn="later",
+                replayed=replayed.get(row),
             )
             file.write(pair.to_json().decode() + "\n")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from verify.cli.output import FORMAT, finite, print_record, sha256
+from verify.cli.output import FORMAT, check_unchanged, counted, digests, finite, print_record
 
 if TYPE_CHECKING:
     from verify.finding import Finding
@@ -59,8 +59,8 @@ def verify(
     The p-value bounds the chance that text independent of the key scores as high. It is valid if the text was chosen
     without looking at the key. The decoy rank compares the key with random keys on the same text: 1 is the top.
 
-    With --served a student's trace is less diluted. Which windows were served depends on the key, so that p is then
-    1 / e-value, and there is no decoy rank.
+    With --served a student's trace is less diluted. It takes transcripts with the token ids that were drawn. Which
+    windows were served depends on the key, so that p is then 1 / e-value, and there is no decoy rank.
 
     \b
     Examples:
@@ -86,15 +86,16 @@ def verify(
         )
     if [source, prompts, served].count("-") > 1:
         raise click.UsageError("standard input can be one of the files")
-    tokenizer = Tokenizer.load(tokenizer_file) if tokenizer_file else None
     files = {"input": source, "prompts": prompts, "tokenizer": tokenizer_file, "served": served}
+    before = digests(files)
+    tokenizer = Tokenizer.load(tokenizer_file) if tokenizer_file else None
     options = {
         "input_format": input_format,
         "repeated_windows": repeated_windows,
         "token_ids": token_ids,
         "prompts": prompts is not None,
         "served": served is not None,
-        "sha256": {name: sha256(path) for name, path in files.items() if path},
+        "sha256": before,
     }
     if source == "-" and sys.stdin.isatty():
         click.echo("reading standard input; end with Ctrl-D", err=True)
@@ -120,6 +121,7 @@ def verify(
             )
         pairs = pairs[np.isin(pairs.window_keys(), known)]
         n_not_served = len(summary.pairs) - len(pairs)
+    check_unchanged(files, before)
     scored = score(pairs, key)
     ranked = None
     if decoys and served is None and scored.n >= finding.MIN_SCORED:
@@ -155,7 +157,11 @@ def _text(f: Finding) -> str:
     rows = [
         ("key", f"{f.key_path}  ({f.scheme}, width {f.width})"),
         ("key id", f"{f.key_id[:32]}..."),
-        ("read", f"{f.n_seen:,} tokens in {f.n_documents:,} answers" + (f", {f.n_empty:,} empty" if f.n_empty else "")),
+        (
+            "read",
+            f"{counted(f.n_seen, 'token')} in {counted(f.n_documents, 'answer')}"
+            + (f", {f.n_empty:,} empty" if f.n_empty else ""),
+        ),
         *((f"  {reasons[name]}", f"-{count:,}") for name, count in f.n_dropped.items() if count),
         ("scored", f"{f.n_scored:,} distinct (window, token) pairs"),
         ("log10 p", f"{ceil(f.log10_p * 1e4) / 1e4:.4f}"),  # neither is ever shown as stronger than it is

@@ -6,7 +6,6 @@ Every line states the settings it was collected with: a file holds answers to th
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import re
@@ -20,6 +19,7 @@ import msgspec
 from verify.decoding import printable
 from verify.errors import InputError, Refused, quoted
 from verify.inputs import MAX_LINE_BYTES
+from verify.locking import lock
 from verify.records import Count, Transcript, transcript_from_json
 
 SYNC_SECONDS: Final = 1.0
@@ -136,8 +136,6 @@ def open_journal(path: str, settings: dict[str, Any]) -> Iterator[Journal]:
         InputError: it cannot be opened, or is not a regular file.
         Refused: another process writes it.
     """
-    import fcntl
-
     name = printable(path)
     try:
         # A pipe or a device would block or lose answers.
@@ -148,14 +146,7 @@ def open_journal(path: str, settings: dict[str, Any]) -> Iterator[Journal]:
         reason = str((isinstance(error, OSError) and error.strerror) or error).lower()
         raise InputError(f"{name}: cannot be opened: {reason}, expected a file to write answers to") from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise Refused(
-                f"{name}: another radiolabel collect writes this file", hint="wait for it, or choose another output"
-            ) from None
+        lock(file, name, "radiolabel collect")
         journal = Journal(file, path, settings)
         try:
             yield journal

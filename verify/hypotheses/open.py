@@ -71,7 +71,7 @@ def soft(log_p: Logs, log_q: Logs) -> Floats:
 
 
 def top1(log_p: Logs, log_q: Logs) -> Floats:
-    """1 for the likeliest candidate, the one with the smallest id of equals: no reference."""
+    """1 for the likeliest candidate, the first of equals, which has the smallest id: no reference."""
     out: Floats = np.zeros(log_p.shape)
     out[np.arange(len(out)), log_p.argmax(axis=1)] = 1
     return out
@@ -139,7 +139,7 @@ def score_predictions(
     Args:
         predictions: texts, in serving order if they were served.
         key: the key.
-        rule: one of `RULES`; if None, `difference` if the first text has a reference, else `soft`.
+        rule: one of `RULES`; if None, `root` if the first text has a reference, else `soft`.
         prompt_windows: count windows of prompts as visited. Without it the result holds if no prompt had marked text.
         progress: called with the positions of each text.
 
@@ -153,7 +153,7 @@ def score_predictions(
     n_texts = n_positions = n_ends = n_cut = 0
     for text in predictions:
         first = first or text
-        rule = rule or ("soft" if text.log_q is None else "difference")
+        rule = rule or ("soft" if text.log_q is None else "root")
         check(text, first, rule)
         at = text.at[text.at >= width]
         dropped["first_h"] += len(text.at) - len(at)
@@ -177,7 +177,7 @@ def score_predictions(
         own = in_channel(windows, key)
         dropped["other_channel"] += int(np.count_nonzero(~own))
         rows = np.searchsorted(text.at, at[own])
-        form += _score_rows(text, rows, windows[own], RULES[rule], key)
+        form += _score_rows(text.ascending(), rows, windows[own], RULES[rule], key)
         n_texts += 1
         n_positions += len(text.at)
         progress(len(text.at))
