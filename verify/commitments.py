@@ -5,27 +5,23 @@ Nothing in a record is secret. `verify.committing` makes them, `verify.commitmen
 
 from __future__ import annotations
 
-import base64
 import re
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 
 from verify.beacons import Beacon
-from verify.canonical import canonical, digest, parse_canonical, read_canonical
+from verify.canonical import canonical, parse_canonical, read_canonical
 from verify.errors import InputError, quoted
 from verify.merkle import Inclusion
 from verify.slots import Epoch, Text, slot_leaf
+from verify.stamped import Stamped
 
 VERSION: Final = 1
-MAX_TOKENS: Final = 16
-MAX_TOKEN_BYTES: Final = 1 << 16
 
 _Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 _Digest = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)]
-_Token = Annotated[str, msgspec.Meta(max_length=(MAX_TOKEN_BYTES + 2) // 3 * 4)]
-_Tokens = Annotated[tuple[_Token, ...], msgspec.Meta(max_length=MAX_TOKENS)]
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -50,35 +46,11 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Refuse what types cannot."""
 
 
-class _Commitment(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Commitment(_Record, Stamped, frozen=True, kw_only=True, forbid_unknown_fields=True):
     what: ClassVar[str] = "commitment"
-    timestamps: _Tokens = ()
-
-    def body(self) -> bytes:
-        """What the digest is of."""
-        return canonical({k: v for k, v in self.fields().items() if k != "timestamps"}, self.what)
-
-    @property
-    def digest(self) -> str:
-        """Names this commitment."""
-        return digest(self.body())
-
-    def tokens(self) -> list[bytes]:
-        """The timestamp tokens, DER."""
-        return [base64.b64decode(text, validate=True) for text in self.timestamps]
-
-    def stamped(self, token: bytes) -> Self:
-        """The same commitment with one more token."""
-        return msgspec.structs.replace(self, timestamps=(*self.timestamps, base64.b64encode(token).decode()))
 
     def _check(self, where: str) -> None:
-        for index, text in enumerate(self.timestamps):
-            try:
-                same = base64.b64encode(base64.b64decode(text, validate=True)).decode() == text != ""
-            except ValueError:
-                same = False
-            if not same:
-                raise InputError(f"{where}: timestamps[{index}] is {quoted(text)}, expected a token in base64")
+        self.check_tokens(where)
 
 
 class MasterCommitment(_Commitment, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="master"):

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.distinct import Pairs
 from verify.errors import InputError, Refused
 from verify.records import Document
 from verify.scoring import Shown, Summary, merge, summarize
@@ -27,6 +28,7 @@ def summarize_documents(
     tokenizer: Tokenizer | None,
     trust_ids: bool = False,
     skip_repeated: bool = True,
+    take: Callable[[Pairs], None] = lambda pairs: None,
     progress: Callable[[Summary], None] = lambda summary: None,
 ) -> Summary:
     """Summarize a corpus.
@@ -38,6 +40,7 @@ def summarize_documents(
         trust_ids: use token ids also where there is text. Whoever made the ids chose the tokenization, perhaps with
             the key in hand: the same text has many, and some of them score high.
         skip_repeated: see `summarize`.
+        take: see `summarize`.
         progress: called with the Summary of each batch.
 
     Raises:
@@ -66,6 +69,7 @@ def summarize_documents(
                 width,
                 shown=_shown(tokenizer, batch, responses, width),
                 skip_repeated=skip_repeated,
+                take=take,
             )
             progress(part)
             yield part

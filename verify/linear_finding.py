@@ -14,7 +14,7 @@ from scipy.special import ndtri
 from verify import linear
 from verify.errors import Refused
 from verify.finding import INTERVAL_LEVEL, MIN_SCORED, POWER, log10_sum, p_value, upper
-from verify.hypotheses import open, reference
+from verify.hypotheses import counted, open, reference
 from watermark import __version__
 from watermark.keys import ValueKey
 from watermark.prf import PRF_ID
@@ -38,7 +38,7 @@ class LinearFinding:
     """One key tested on one model.
 
     Attributes:
-        test: `open`, or `closed` with a reference.
+        test: `open`, or `closed` with a reference or with counts.
         suspect, reference_model, tokenizer: as the records name them.
         served: whether the texts were served under keys: then the e-value decides.
         rule: how coefficients follow from predictions.
@@ -162,7 +162,7 @@ def find(scored: open.Scored, key: ValueKey, *, alpha: float, options: dict[str,
     half = float(ndtri(0.5 + INTERVAL_LEVEL / 2)) * deviation / n
     smallest = linear.detectable(law, form, log10(alpha), mixture=scored.served) + float(ndtri(POWER)) * deviation
     return LinearFinding(
-        test="closed" if scored.rule == reference.RULE else "open",
+        test="closed" if scored.rule in (reference.RULE, counted.RULE) else "open",
         suspect=scored.suspect,
         reference_model=scored.reference_model,
         tokenizer=scored.tokenizer,

@@ -10,7 +10,7 @@ belongs to another key).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +92,14 @@ def merge(summaries: Iterable[Summary], width: int) -> Summary:
     return Summary(documents, empty, seen, first_h, repeated_window, copied, pairs=builder.result())
 
 
-def summarize(batch: TokenBatch, width: int, *, shown: Shown | None = None, skip_repeated: bool = True) -> Summary:
+def summarize(
+    batch: TokenBatch,
+    width: int,
+    *,
+    shown: Shown | None = None,
+    skip_repeated: bool = True,
+    take: Callable[[Pairs], None] = lambda pairs: None,
+) -> Summary:
     """Summarize a batch of responses.
 
     Args:
@@ -101,6 +108,7 @@ def summarize(batch: TokenBatch, width: int, *, shown: Shown | None = None, skip
         shown: what the model was shown; a pair that stands in a text that its response was shown is dropped.
         skip_repeated: drop tokens whose window the response already used. The sampler did not mark those; a student
             may carry the mark there too.
+        take: called with the pairs that are left, each as often as it comes.
     """
     at = windowed(batch, width)
     n_first_h = batch.ids.size - at.size
@@ -117,6 +125,7 @@ def summarize(batch: TokenBatch, width: int, *, shown: Shown | None = None, skip
             copied |= shown.echoes[at]
         n_copied = int(np.count_nonzero(copied))
         pairs = pairs[~copied]
+    take(pairs)
     n_empty = int(np.count_nonzero(np.diff(batch.offsets) == 0))
     return Summary(len(batch.offsets) - 1, n_empty, batch.ids.size, n_first_h, n_repeated, n_copied, distinct(pairs))
 

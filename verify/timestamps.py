@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from verify.commitments import MAX_TOKEN_BYTES
 from verify.errors import Error, InputError, Refused, quoted
 from verify.inputs.streams import display_name
+from verify.stamped import MAX_TOKEN_BYTES
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

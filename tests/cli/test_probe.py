@@ -205,7 +205,7 @@ def test_windows_need_one_vocabulary(folder, capsys, tokenizer_file):
 @pytest.mark.engine
 @pytest.mark.filterwarnings("default")
 def test_two_probes_do_not_write_one_file(folder, capsys):
-    """Neither into one that is there, nor into a new one that another begins while the models load."""
+    """Whatever --resume and --force say, and what is there stays as it is."""
     write(folder / "p", *(pair(i).to_json() for i in range(4)))
     for before, option in ((b"", "--resume"), (b"old", "--force")):
         (folder / "out").write_bytes(before)

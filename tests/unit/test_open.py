@@ -10,6 +10,7 @@ from tests.predicting import chain, learn, predict, serve
 from verify.cli.test_open import RULE_NAMES
 from verify.distinct import Pairs
 from verify.errors import InputError, Refused
+from verify.hypotheses import reference
 from verify.hypotheses.open import RULES, WITHOUT_REFERENCE, in_channel, score_predictions, score_windows
 from verify.hypotheses.reference import Coefficients, score_answers, score_sums
 from verify.linear import ONE, LinearForm, fixed_point
@@ -180,7 +181,8 @@ def test_ignoring_prompts_scores_what_counting_them_leaves_out():
 
 @pytest.mark.parametrize("count_prompts", [True, False])
 @pytest.mark.parametrize("width", [1, 2, 3])
-def test_answers_sum_coefficients_per_window_and_token_before_they_are_scored(width, count_prompts):
+def test_answers_sum_coefficients_per_window_and_token_before_they_are_scored(width, count_prompts, monkeypatch):
+    monkeypatch.setattr(reference, "CAP", 1)  # so that a few texts reach it
     k, laws = key(width=width, shares="fleet=0.6,leaf=0.4"), chain(12, 3)
     texts = serve(laws, k, [40] * 8, 4)
     prompts = [text[:6] for text in texts]

@@ -89,7 +89,7 @@ def probe(
     total = sum(1 for _ in task.items())  # everything wrong with the input is found before hours of work
     with ExitStack() as stack:
         # What is there is locked before it is read; a new file is made when there is something to write.
-        file = stack.enter_context(_opened(output)) if os.path.exists(output) else None
+        file = stack.enter_context(_opened(output, new=False)) if os.path.exists(output) else None
         done, size = written(output, task) if resume and file else (0, 0)
         try:
             from watermark.engines.models import load
@@ -100,7 +100,7 @@ def probe(
             with tqdm(desc=f"loading {spec}", bar_format="{desc}", disable=None, leave=False):
                 models.append(load(spec, dtype=dtype, device=device))
         task.check_models(models)
-        file = file or stack.enter_context(_opened(output))
+        file = file or stack.enter_context(_opened(output, new=True))
         if os.path.isfile(output):
             file.truncate(size)
             file.seek(size)
@@ -115,12 +115,12 @@ def probe(
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
+def _opened(path: str, *, new: bool) -> Iterator[IO[bytes]]:
     """The output as it is, or a new one; a file is this process's alone."""
     from verify.inputs.streams import display_name
     from verify.locking import lock
 
-    mode = "xb" if not os.path.exists(path) else "r+b" if os.path.isfile(path) else "wb"
+    mode = "xb" if new else "r+b" if os.path.isfile(path) else "wb"
     with open(os.path.realpath(path), mode, buffering=0) as file:
         if os.path.isfile(path):
             lock(file, display_name(path), "radiolabel probe")

@@ -134,11 +134,12 @@ def _run(
     check_unchanged(files, before)
     options = {"prompt_windows": prompt_windows, "sha256": before["predictions"]}
     result = find(scored, key, alpha=alpha, options=options)
-    print_record(result.to_dict(), lambda: _text(result), output_format)
+    print_record(result.to_dict(), lambda: linear_text(result), output_format)
     return 1 if exit_code and not result.found else 0
 
 
-def _text(f: LinearFinding) -> str:
+def linear_text(f: LinearFinding) -> str:
+    """A finding for people."""
     from verify.decoding import printable
 
     reasons = {
@@ -146,6 +147,7 @@ def _text(f: LinearFinding) -> str:
         "visited": "window visited before",
         "repeated_window": "window used before in the answer",
         "in_prompt": "window stood in a prompt",
+        "copied_from_prompt": "could be copied from the prompt",
         "other_channel": "belongs to another channel",
     }
     low, high = f.excess_interval

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
               help="Decoy keys to rank the true key among.")  # fmt: skip
 @click.option("--repeated-windows", type=click.Choice(["skip", "score"]), default="skip", show_default=True,
               help="What to do where an answer uses a window again: our sampler does not mark there.")  # fmt: skip
+@click.option("--weights", type=click.Choice(["distinct", "counts"]), default="distinct", show_default=True,
+              help="Count each pair once, or weigh it by how often it comes: choose before looking.")  # fmt: skip
 @click.option("--token-ids", is_flag=True, help="Trust the input's token ids also where it has text.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if the mark is not found.")
 @FORMAT
@@ -47,6 +49,7 @@ def verify(
     alpha: float,
     decoys: int,
     repeated_windows: str,
+    weights: str,
     token_ids: bool,
     exit_code: bool,
     output_format: str | None,
@@ -59,6 +62,9 @@ def verify(
     The p-value bounds the chance that text independent of the key scores as high. It is valid if the text was chosen
     without looking at the key. The decoy rank compares the key with random keys on the same text: 1 is the top.
 
+    For answers of a student use --weights counts: what it says often it has learned well, and distinct pairs are
+    mostly chance. Every pair still has one score, and p is Chernoff's bound.
+
     With --served a student's trace is less diluted. It takes transcripts with the token ids that were drawn. Which
     windows were served depends on the key, so that p is then 1 / e-value, and there is no decoy rank.
 
@@ -70,8 +76,10 @@ def verify(
     import numpy as np
     from tqdm import tqdm
 
-    from verify import finding
+    from verify import finding, linear_finding
+    from verify.cli.test_open import linear_text
     from verify.corpus import served_windows, summarize_documents
+    from verify.hypotheses.counted import Counted
     from verify.hypotheses.decoys import rank
     from verify.inputs import open_documents
     from verify.scoring import Summary, score
@@ -86,12 +94,17 @@ def verify(
         )
     if [source, prompts, served].count("-") > 1:
         raise click.UsageError("standard input can be one of the files")
+    if weights == "counts" and served is not None:
+        raise click.UsageError(
+            "--weights counts is not valid with --served: how often a window comes depends on the key"
+        )
     files = {"input": source, "prompts": prompts, "tokenizer": tokenizer_file, "served": served}
     before = digests(files)
     tokenizer = Tokenizer.load(tokenizer_file) if tokenizer_file else None
     options = {
         "input_format": input_format,
         "repeated_windows": repeated_windows,
+        "weights": weights,
         "token_ids": token_ids,
         "prompts": prompts is not None,
         "served": served is not None,
@@ -100,6 +113,7 @@ def verify(
     if source == "-" and sys.stdin.isatty():
         click.echo("reading standard input; end with Ctrl-D", err=True)
     # disable=None: a bar on a terminal, silence elsewhere.
+    taken = Counted(key) if weights == "counts" else None
     with tqdm(unit=" tokens", unit_scale=True, desc="reading", disable=None, leave=False) as bar:
 
         def advance(part: Summary) -> None:
@@ -111,8 +125,15 @@ def verify(
             tokenizer=tokenizer,
             trust_ids=token_ids,
             skip_repeated=repeated_windows == "skip",
+            take=taken.add if taken else lambda pairs: None,
             progress=advance,
         )
+    if taken:
+        check_unchanged(files, before)
+        found = taken.scored(summary, tokenizer=tokenizer.digest if tokenizer else None)
+        weighed = linear_finding.find(found, key, alpha=alpha, options=options | {"prompt_windows": "count"})
+        print_record(weighed.to_dict(), lambda: linear_text(weighed), output_format)
+        return 1 if exit_code and not weighed.found else 0
     pairs, n_not_served = summary.pairs, None
     if served is not None:
         with tqdm(unit=" tokens", unit_scale=True, desc="served", disable=None, leave=False) as bar:

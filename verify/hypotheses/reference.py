@@ -4,8 +4,9 @@ Symbols: c a place in an answer, w its window, t the token there, v a candidate,
 reference, s(w, v) the keyed score, mu its mean.
 
 Statistic: S = sum over distinct (w, v) of a(w, v) (s(w, v) - mu), where a(w, v) is the sum over all places with the
-window of 1[v = t] - q(v|c), clipped to [-1, 1] afterwards. Places share a window's scores, so terms are summed before
-they are scored; predictable tokens add little, whatever their score.
+window of 1[v = t] - q(v|c), over `CAP` and clipped to [-1, 1]. Places share a window's scores, so terms are summed
+before they are scored; predictable tokens add little, whatever their score. What a student says often it has learned
+well: with a cap of 1 the common pairs count no more than the chance ones, and z falls as more is asked (`docs/lab.md`).
 H0: answers and reference do not depend on the key, and both keys were fixed before anybody looked at the answers.
 Then every a is independent of the key, the scores of distinct (w, v) are independent with the scheme's law, and
 log10 p is the Chernoff bound.
@@ -17,6 +18,7 @@ in its prompt: in a prompt with marked text, what follows the window there depen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ from watermark.prf import Prf, pack_blocks
 from watermark.windows import ID_BITS, first_occurrences, window_keys
 
 RULE = "control-variate"
+CAP: Final = 16  # a pair that comes more often counts no more: no phrase decides alone
 
 
 class Coefficients:
@@ -141,12 +144,12 @@ def check(text: Prediction, first: Prediction) -> None:
 
 
 def score_sums(pairs: Pairs, sums: Fixed, key: ValueKey) -> LinearForm:
-    """The linear form of distinct pairs in ascending order with their summed coefficients."""
+    """The linear form of distinct pairs in ascending order with their summed coefficients, over `CAP` and clipped."""
     form, prf = LinearForm.empty(), Prf(key.value)
     starts = _changes(pairs, ID_BITS)
     for start in range(0, len(sums), CHUNK_TERMS):
         part = slice(start, start + CHUNK_TERMS)
-        fixed = np.clip(sums[part], -ONE, ONE)
+        fixed = np.clip((sums[part] + CAP // 2) // CAP, -ONE, ONE)
         chosen = pairs[part][fixed != 0]
         scores = key.deployment.scheme.score(prf.words(pack_blocks(chosen.windows(), chosen.tokens())))
         form += LinearForm.of(fixed[fixed != 0], scores, n_windows=int(np.count_nonzero(starts[part])))

@@ -1,0 +1,59 @@
+"""What a record with timestamps has: a digest that they are over, and tokens. Normative text: docs/spec/commitment.md."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, ClassVar, Final, Self
+
+import msgspec
+
+from verify.canonical import canonical, digest
+from verify.errors import InputError, quoted
+
+MAX_TOKENS: Final = 16
+MAX_TOKEN_BYTES: Final = 1 << 16
+
+_Token = Annotated[str, msgspec.Meta(max_length=(MAX_TOKEN_BYTES + 2) // 3 * 4)]
+_Tokens = Annotated[tuple[_Token, ...], msgspec.Meta(max_length=MAX_TOKENS)]
+
+
+class Stamped(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A record whose digest leaves its timestamps out, so that they can be added and change no digest."""
+
+    what: ClassVar[str]
+    timestamps: _Tokens = ()
+
+    def fields(self) -> dict[str, Any]:
+        """The object of the file."""
+        raise NotImplementedError
+
+    def body(self) -> bytes:
+        """What the digest is of."""
+        return canonical({k: v for k, v in self.fields().items() if k != "timestamps"}, self.what)
+
+    @property
+    def digest(self) -> str:
+        """Names this record."""
+        return digest(self.body())
+
+    def tokens(self) -> list[bytes]:
+        """The timestamp tokens, DER."""
+        return [base64.b64decode(text, validate=True) for text in self.timestamps]
+
+    def stamped(self, token: bytes) -> Self:
+        """The same record with one more token."""
+        return msgspec.structs.replace(self, timestamps=(*self.timestamps, base64.b64encode(token).decode()))
+
+    def check_tokens(self, where: str) -> None:
+        """Refuse timestamps that are not in the one spelling of base64.
+
+        Raises:
+            InputError: such a one.
+        """
+        for index, text in enumerate(self.timestamps):
+            try:
+                same = base64.b64encode(base64.b64decode(text, validate=True)).decode() == text != ""
+            except ValueError:
+                same = False
+            if not same:
+                raise InputError(f"{where}: timestamps[{index}] is {quoted(text)}, expected a token in base64")
