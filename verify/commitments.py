@@ -5,7 +5,6 @@ Nothing in a record is secret. `verify.committing` makes them, `verify.commitmen
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
@@ -15,7 +14,7 @@ from verify.canonical import canonical, parse_canonical, read_canonical
 from verify.errors import InputError, quoted
 from verify.merkle import Inclusion
 from verify.slots import Epoch, Text, slot_leaf
-from verify.stamped import Stamped
+from verify.stamped import Stamped, convert
 
 VERSION: Final = 1
 
@@ -185,17 +184,6 @@ def parse_record(value: dict[str, Any], name: str) -> Record:
 
 
 def _record(value: dict[str, Any], name: str, what: str) -> Record:
-    version = value.get("version")
-    if type(version) is not int or version != VERSION:
-        raise InputError(f"{name}: {what} version is {quoted(version)}, expected {VERSION}")
-    fields = {k: v for k, v in value.items() if k not in ("radiolabel", "version")}
-    try:
-        record: Record = msgspec.convert(fields, _KINDS[what])
-    except msgspec.ValidationError as error:
-        # Its words name the field and what was expected; a value is quoted only where it is a tag.
-        reason = re.sub(r"`", "", str(error))
-        raise InputError(f"{name}: not a valid {what}: {reason[:1].lower()}{reason[1:]}") from None
-    if canonical(record.fields()) != canonical(value):
-        raise InputError(f"{name}: a field is null or left out, expected every field of its kind")
+    record: Record = convert(value, name, what, _KINDS[what], VERSION)
     record._check(name)
     return record

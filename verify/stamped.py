@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Annotated, Any, ClassVar, Final, Self
 
 import msgspec
@@ -57,3 +58,30 @@ class Stamped(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 same = False
             if not same:
                 raise InputError(f"{where}: timestamps[{index}] is {quoted(text)}, expected a token in base64")
+
+
+def convert(value: dict[str, Any], name: str, what: str, kind: Any, version: int) -> Any:
+    """The record that a decoded object is, every field of it as its type says.
+
+    Args:
+        value: from `verify.canonical`.
+        name: what errors call the file.
+        what: its `radiolabel`.
+        kind: a Struct with `fields`, or a union of such.
+        version: the one that is known.
+
+    Raises:
+        InputError: another version, or a field that is unknown, missing, null or of another type.
+    """
+    stated = value.get("version")
+    if type(stated) is not int or stated != version:
+        raise InputError(f"{name}: {what} version is {quoted(stated)}, expected {version}")
+    try:
+        record = msgspec.convert({k: v for k, v in value.items() if k not in ("radiolabel", "version")}, kind)
+    except msgspec.ValidationError as error:
+        # Its words name the field and what was expected; a value is quoted only where it is a tag.
+        reason = re.sub(r"`", "", str(error))
+        raise InputError(f"{name}: not a valid {what}: {reason[:1].lower()}{reason[1:]}") from None
+    if canonical(record.fields()) != canonical(value):
+        raise InputError(f"{name}: a field is null or left out, expected every field of its kind")
+    return record

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from benchmarks.lab import runs
 
-EXPERIMENTS: Final = ("innocents", "trap", "shares", "marks", "decoys", "foreign", "growth", "roots")
+EXPERIMENTS: Final = ("innocents", "trap", "shares", "marks", "decoys", "foreign", "growth", "roots", "counts")
 
 
 def experiment(name: str) -> Any:

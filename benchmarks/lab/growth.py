@@ -18,7 +18,9 @@ from benchmarks.lab.campaigns import Plan
 from benchmarks.lab.family import Training, train
 from benchmarks.lab.generation import PROMPT, samples
 from benchmarks.lab.runs import Result, Run
+from verify import linear
 from verify.hypotheses import closed
+from verify.hypotheses.counted import Counted
 from verify.power import closed_need
 from verify.scoring import score, summarize
 from watermark.schemes import parse
@@ -60,12 +62,24 @@ def _measure(width: int, count: int) -> Result:
     key = campaign.plan.epoch.value_key("fleet")
     law, curve = key.deployment.scheme.law, []
     for asked in (ASKED // 8, ASKED // 4, ASKED // 2, ASKED):
-        found = score(summarize(TokenBatch.from_documents(list(own[:asked])), width).pairs, key)
+        counted = Counted(key)
+        summary = summarize(TokenBatch.from_documents(list(own[:asked])), width, take=counted.add)
+        found = score(summary.pairs, key)
+        weighed = counted.scored(summary, tokenizer=None).form
         excess = found.total / law.unit / found.n - law.mean
         error = (law.variance / found.n) ** 0.5
         log10_p = float(closed.log10_p(law, found.n, found.total))
         curve.append(
-            {"asked": asked, "n": found.n, "excess": excess, "error": error, "z": excess / error, "log10_p": log10_p}
+            {
+                "asked": asked,
+                "n": found.n,
+                "excess": excess,
+                "error": error,
+                "z": excess / error,
+                "log10_p": log10_p,
+                "z, counts": linear.z(law, weighed),
+                "log10_p, counts": linear.log10_p(law, weighed),
+            }
         )
     some = slice(0, CONTROLLED)
     plain = score(summarize(TokenBatch.from_documents(list(own[some])), width).pairs, key)

@@ -99,9 +99,19 @@ def smollm_part(record: dict[str, Any]) -> Iterator[str]:
     )  # fmt: skip
     yield "**Closed test**: the student's own answers, text alone. *fresh* prompts were never served."
     yield table(
-        ("student", "prompts", "width", "pairs", "excess per pair", "z", "log10 p"),
+        ("student", "prompts", "width", "pairs", "excess per pair", "z", "log10 p", "z, counts", "log10 p, counts"),
         (
-            (name, what.split()[1], width, f"{c['n']:,}", f"{c['excess']:+.4f}", f"{c['z']:.2f}", f"{c['log10_p']:.2f}")
+            (
+                name,
+                what.split()[1],
+                width,
+                f"{c['n']:,}",
+                f"{c['excess']:+.4f}",
+                f"{c['z']:.2f}",
+                f"{c['log10_p']:.2f}",
+                f"{c['z, counts']:.2f}",
+                f"{c['log10_p, counts']:.2f}",
+            )
             for name, s in students.items()
             for what, widths in s.items()
             if what.startswith("closed")
@@ -121,10 +131,25 @@ def family_part(record: dict[str, Any]) -> Iterator[str]:
             "tested under the true key. Rejections at each level; 95 % intervals are robust to the clusters (keys), "
             "and *effective* is the number of independent students that they are worth."
         )
-        yield rate_table(found["tests"] | record.get("roots", {}).get("tests", {}))
+        yield rate_table(
+            found["tests"] | record.get("roots", {}).get("tests", {}) | record.get("counts", {}).get("tests", {})
+        )
     if "decoys" in record:
-        yield "Decoy keys on a few of them:"
-        yield f"```json\n{json.dumps(record['decoys'], indent=1)[:3000]}\n```"
+        yield "Rank of the true key among 100,000 decoy keys, on the text of four innocents and of a served student:"
+        yield table(
+            ("student", "scheme", "width", "rank", "log10 p of the rank", "log10 p, closed"),
+            (
+                (
+                    name,
+                    d["scheme"],
+                    d["width"],
+                    f"{d['rank']:,}",
+                    f"{d['log10_p']:.3f}",
+                    f"{d['closed']['log10_p']:.3f}",
+                )
+                for name, d in record["decoys"].items()
+            ),
+        )
     if "trap" in record:
         yield "## The trap: pairs that are not twins"
         yield (
@@ -168,8 +193,13 @@ def family_part(record: dict[str, Any]) -> Iterator[str]:
 
 def marks_part(record: dict[str, Any]) -> Iterator[str]:
     """By deployment."""
-    if record.get("choice"):
-        yield f"Best rule on tuning students: `{json.dumps(record['choice'])}`."
+    rules = [r for r in next(iter(record["choice"].values()), {}) if r != "root"]
+    yield (
+        "Mean z of each coefficient rule over the deployments of a student. The rule was chosen on the tuning student "
+        "and is read off the others; `powers, x` is p^x - q^x, and `powers, 0.5` is the shipped `root`."
+    )
+    every = {f"{name} (tuning)": z for name, z in record["choice"].items()} | record["fresh"]
+    yield table(("student", *rules), ((name, *(f"{z[r]:.2f}" for r in rules)) for name, z in every.items()))
     rows = []
     for name, run in record["runs"].items():
         for c in run["campaigns"]:
@@ -223,9 +253,24 @@ def growth_part(record: dict[str, Any]) -> Iterator[str]:
         for point in run["curve"]:
             rows.append(
                 (name, c["width"], f"{c['served']:,}", f"{point['asked']:,}", f"{point['n']:,}",
-                 f"{point['excess']:+.4f}", f"{point['z']:.2f}", f"{point['log10_p']:.2f}")
+                 f"{point['excess']:+.4f}", f"{point['z']:.2f}", f"{point['log10_p']:.2f}",
+                 f"{point['z, counts']:.2f}", f"{point['log10_p, counts']:.2f}")
             )  # fmt: skip
-    yield table(("run", "width", "answers served", "answers asked", "pairs", "excess", "z", "log10 p"), rows)
+    yield table(
+        (
+            "run",
+            "width",
+            "answers served",
+            "answers asked",
+            "pairs",
+            "excess",
+            "z",
+            "log10 p",
+            "z, counts",
+            "log10 p, counts",
+        ),
+        rows,
+    )
     yield (
         "Fit of the excess against the answers served, x = A N^b (weighted least squares on logarithms, parametric "
         "bootstrap), and the pairs that a p of 1e-6 needs at each N."

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.lab.smollm import PAIRS, PROBED, SEED, STUDENTS, WIDTHS, epoch_of, used
 from verify.hypotheses import closed
+from verify.hypotheses.counted import Counted
 from verify.hypotheses.open import RULES, score_predictions
 from verify.hypotheses.twin import Signs, signed_rank_log10_p
 from verify.linear import log10_e, log10_p, log10_p_estimate, z
@@ -166,14 +167,18 @@ def closed_test(path: Path, kind: str) -> dict[str, Any]:
     for width in WIDTHS:
         key = epoch_of(width).value_key("fleet")
         law = key.deployment.scheme.law
-        scored = score(summarize(batch, width).pairs, key)
+        counted = Counted(key)
+        summary = summarize(batch, width, take=counted.add)
+        scored = score(summary.pairs, key)
+        weighed = counted.scored(summary, tokenizer=None).form
         mean = scored.total / law.unit / scored.n - law.mean
         deviations = mean / np.sqrt(law.variance / scored.n)
         log_p = float(closed.log10_p(law, scored.n, scored.total))
         out[f"h={width}"] = {"n": scored.n, "excess": mean, "z": deviations, "log10_p": log_p}
+        out[f"h={width}"] |= {"z, counts": z(law, weighed), "log10_p, counts": log10_p(law, weighed)}
         print(
             f"  closed {kind:7} h={width} {scored.n:6} pairs  excess {mean:+.4f}  z {deviations:5.2f}"
-            f"  log10 p {log_p:.2f}"
+            f"  log10 p {log_p:.2f}  counts z {z(law, weighed):5.2f} log10 p {log10_p(law, weighed):.2f}"
         )
     return out
 

@@ -1,0 +1,301 @@
+"""What is fixed before anybody looks, so that nothing that moves the number is chosen after. Normative text: docs/spec/plan.md.
+
+No field has a default: a test needs all of its own fields and takes no others.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import msgspec
+
+from verify.canonical import canonical, parse_canonical, read_canonical
+from verify.errors import InputError, quoted
+from verify.inputs.streams import display_name
+from verify.stamped import Stamped, convert
+from watermark.channels import CHANNELS, LEAF, Shares
+from watermark.errors import Error
+from watermark.keys import check_name
+from watermark.prf import MAX_WIDTH
+from watermark.schemes import parse
+
+VERSION: Final = 1
+
+Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=(1 << 53) - 1)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+_Long = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+_Left = Literal["endpoint"]
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of a plan."""
+
+
+class Weights(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="weights"):
+    """A suspect with open weights; `digest` is of them."""
+
+    name: Name
+    digest: Digest
+
+
+class Texts(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="texts"):
+    """A suspect whose outputs were found; `origin` says where."""
+
+    name: Name
+    origin: _Long
+
+
+class Endpoint(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="endpoint"):
+    """A suspect that is asked, and how; "endpoint" leaves a setting to it. See `verify.collecting.settings`."""
+
+    name: Name
+    base_url: Name
+    model: Name
+    prompts: Digest
+    n_prompts: Positive
+    repeat: Positive
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=1024)]
+    system: Annotated[str, msgspec.Meta(pattern=r"^(none|sha256:[0-9a-f]{64})\Z")]
+    max_tokens: Positive | _Left
+    temperature: Annotated[float, msgspec.Meta(ge=0)] | _Left
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | _Left
+    logprobs: Count | Literal["none"]
+
+    @property
+    def n_questions(self) -> int:
+        """Prompts times repeats."""
+        return self.n_prompts * self.repeat
+
+    def settings(self) -> dict[str, Any]:
+        """As `Settings.to_dict` has them: without what is left to the endpoint."""
+        names = ("base_url", "model", "prompts", "system", "max_tokens", "temperature", "top_p", "logprobs")
+        found = {name: getattr(self, name) for name in names}
+        left = {"system": "none", "logprobs": "none"} | dict.fromkeys(
+            ("max_tokens", "temperature", "top_p"), "endpoint"
+        )
+        return {name: value for name, value in found.items() if value != left.get(name)}
+
+
+class Fixed(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="rule", tag="fixed"):
+    """So many answers, pairs or texts."""
+
+    n: Positive
+
+
+class EProcess(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="rule", tag="e-process"):
+    """As soon as the e-value is enough, at the latest after `budget` answers."""
+
+    budget: Positive
+
+
+class _Test(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="hypothesis"):
+    inputs: ClassVar[tuple[str, ...]] = ()
+
+
+class Closed(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="closed"):
+    """`radiolabel verify`."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("input", "prompts", "served")
+    tokenizer: Digest
+    repeated_windows: Literal["skip", "score"]
+    token_ids: bool
+    prompts: bool
+    served: bool
+    input_format: Literal["auto", "text", "jsonl", "openai", "sharegpt"]
+    decoys: Count
+    stopping: Fixed
+
+
+class ClosedReference(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="closed-reference"):
+    """`radiolabel test closed`."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("predictions",)
+    tokenizer: Digest
+    prompt_windows: Literal["count", "ignore"]
+    reference: Name
+    stopping: Fixed
+
+
+class Open(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="open"):
+    """`radiolabel test open`."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("predictions",)
+    tokenizer: Digest
+    prompt_windows: Literal["count", "ignore"]
+    reference: Name
+    rule: Literal["difference", "root", "soft", "top1", "hellinger", "log-ratio"]
+    records: Literal["predictions", "answers"]
+    stopping: Fixed
+
+
+class Twin(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="twin"):
+    """`radiolabel test twin`."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("pairs", "likelihoods", "answers")
+    scores: Literal["likelihoods", "ngram", "subsequence"]
+    coins: Literal["recomputed", "stated"]
+    statistic: Literal["sign", "rank"]
+    missing: Literal["loss", "drop"]
+    reference: Name
+    stopping: Fixed
+
+
+class Sequential(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sequential"):
+    """`radiolabel collect --key`."""
+
+    tokenizer: Digest
+    stopping: EProcess
+
+
+SUSPECTS: Final = (Weights, Texts, Endpoint)
+TESTS: Final = (Closed, ClosedReference, Open, Twin, Sequential)
+WITHOUT_REFERENCE: Final = ("soft", "top1")  # as `verify.hypotheses.open`; a test compares the two
+
+
+class PlannedKey(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key by its public id and path."""
+
+    id: Hex32
+    path: Name
+
+
+class Family(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that is looked at, and how that is corrected for."""
+
+    tests: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=1 << 16)]
+    correction: Literal["none", "holm", "bh", "e-bh"]
+
+
+class Plan(Stamped, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One test, or one test of several keys. The fields are those of docs/spec/plan.md, section 2."""
+
+    what: ClassVar[str] = "plan"
+    name: Name
+    keys: Annotated[tuple[PlannedKey, ...], msgspec.Meta(min_length=1, max_length=1024)]
+    scheme: Name
+    width: Annotated[int, msgspec.Meta(ge=1, le=MAX_WIDTH)]
+    shares: dict[str, Annotated[int, msgspec.Meta(ge=0)]]
+    suspect: Weights | Texts | Endpoint
+    test: Closed | ClosedReference | Open | Twin | Sequential
+    alpha: Annotated[float, msgspec.Meta(gt=0, le=0.5)]
+    family: Family
+    filters: Annotated[tuple[Name, ...], msgspec.Meta(max_length=64)]
+    inputs: dict[Name, Digest]
+
+    @property
+    def hypothesis(self) -> str:
+        """Which test."""
+        return str(self.test.__struct_config__.tag)
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The plan's own tests, as the family names them."""
+        return (self.name,) if len(self.keys) == 1 else tuple(f"{self.name}: {key.path}" for key in self.keys)
+
+    @property
+    def decision(self) -> str:
+        """When a test is called found, in words."""
+        number = "1/e, for the largest e-value so far," if self.hypothesis == "sequential" else "p"
+        family, m = self.family, len(self.family.tests)
+        if family.correction == "none":
+            corrected = ""
+        elif family.correction == "e-bh":
+            number, corrected = "the smallest false discovery rate at which e-BH names it", f", over {m} tests"
+        else:
+            method = {"holm": "Holm", "bh": "Benjamini and Hochberg"}[family.correction]
+            corrected = f", corrected after {method} for {m} tests"
+        return f"{', '.join(self.own)}: found if {number}{corrected} is at most {self.alpha:g}"
+
+    def fields(self) -> dict[str, Any]:
+        """The object of the file."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return {"radiolabel": self.what, "version": VERSION} | fields
+
+    def to_json(self) -> bytes:
+        """The whole file.
+
+        Raises:
+            InputError: a plan that a reader would refuse.
+        """
+        data = canonical(self.fields(), self.what) + b"\n"
+        parse_plan(parse_canonical(data, self.what), self.what)
+        return data
+
+
+def read_plan(path: str) -> Plan:
+    """The plan in a file.
+
+    Raises:
+        InputError: unreadable, not a plan, of another version, not canonical, or fields that do not fit together.
+    """
+    return parse_plan(read_canonical(path), display_name(path))
+
+
+def parse_plan(value: dict[str, Any], name: str) -> Plan:
+    """Check a decoded object; see `read_plan`."""
+    if value.get("radiolabel") != "plan":
+        raise InputError(f"{name}: radiolabel is {quoted(value.get('radiolabel'))}, expected 'plan'")
+    plan: Plan = convert(value, name, "plan", Plan, VERSION)
+    plan.check_tokens(name)
+    _check_keys(plan, name)
+    for holds, what in _fits(plan):
+        if not holds:
+            raise InputError(f"{name}: {what}")
+    return plan
+
+
+def _check_keys(plan: Plan, name: str) -> None:
+    try:
+        shares = Shares.from_mapping(plan.shares)
+        known = parse(plan.scheme).spec == plan.scheme and shares.mapping() == plan.shares
+        for key in plan.keys:
+            kind, _, rest = key.path.partition("/")
+            parts = rest.split("/")
+            known = known and kind == "epoch" and all(map(check_name, parts))
+            if plan.hypothesis == "twin":
+                known = known and len(parts) == 1 == len(plan.keys)
+            else:
+                channel = parts[1] if len(parts) > 1 else ""
+                known = known and channel in CHANNELS[:LEAF] and channel in plan.shares
+                known = known and len(parts) == (2 if channel == "fleet" else 3)
+    except Error as error:
+        raise InputError(f"{name}: {error}", hint=error.hint) from None
+    if not known:
+        expected = "one epoch key" if plan.hypothesis == "twin" else "value keys of channels with a share"
+        raise InputError(f"{name}: keys, scheme or shares, expected {expected}, in canonical form")
+
+
+def _fits(plan: Plan) -> list[tuple[bool, str]]:
+    """(whether it holds, what was found and expected) of all that types cannot say."""
+    test, suspect, tests = plan.test, plan.suspect, plan.family.tests
+    asked = suspect if isinstance(suspect, Endpoint) else None
+    n = test.stopping.budget if isinstance(test, Sequential) else test.stopping.n
+    rules = [
+        (len({key.id for key in plan.keys}) == len(plan.keys), "a key is there twice, expected different keys"),
+        (len(set(tests)) == len(tests), "a test of the family is there twice, expected different names"),
+        (set(plan.own) <= set(tests), f"the family lacks a test of this plan, expected {quoted(plan.own)} in it"),
+        ((plan.family.correction == "none") == (len(tests) == 1),
+         f"correction is {plan.family.correction} for {len(tests)} tests, expected none for one and else another"),
+        (set(plan.inputs) <= set(test.inputs), f"inputs, expected no names but {quoted(test.inputs)}"),
+        (asked is None or n == asked.n_questions,
+         f"the test stops at {n} answers, and {asked.n_questions if asked else 0} are asked for, expected the same"),
+    ]  # fmt: skip
+    if isinstance(test, Closed):
+        rules.append((not (test.served and test.decoys), "decoys, expected 0 with served: they say nothing there"))
+    if isinstance(test, Open):
+        without = test.rule in WITHOUT_REFERENCE
+        rules.append(((test.reference == "none") == without,
+                      f"rule is {test.rule} and reference is {quoted(test.reference)}, expected "
+                      + ("'none'" if without else "a reference model")))  # fmt: skip
+        rules.append((asked is None or (test.records == "answers" and asked.logprobs != "none"),
+                      "an open test of an endpoint, expected records that are answers with logprobs"))  # fmt: skip
+    if isinstance(test, Twin):
+        likely = test.scores == "likelihoods"
+        rules.append((not likely or isinstance(suspect, Weights), "scores is likelihoods, expected weights"))
+        rules.append((likely or test.reference == "none", f"scores is {test.scores}, expected reference 'none'"))
+    if isinstance(test, Sequential):
+        rules.append((asked is not None, "a sequential test, expected a suspect that is an endpoint"))
+    return rules
