@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from verify.beacons import round_time, time_of
 from verify.commitments import (
-    Commitment,
     EpochCommitment,
     LineInclusion,
     LogCommitment,
@@ -19,6 +18,7 @@ from verify.commitments import (
 )
 from verify.errors import Error, InputError, quoted
 from verify.merkle import tree_of
+from verify.stamped import Stamped
 from verify.steps import Step
 from verify.timestamps import Timestamp, check_token
 from watermark.keys import CoinKey, ValueKey
@@ -30,26 +30,27 @@ STAMPED: Final = "every timestamp is of this commitment and by a trusted authori
 GIVEN: Final = "the commitment that it names is the one given"
 
 
-def stamp(commitment: Commitment, roots: Sequence[Certificate]) -> tuple[Step, Timestamp | None]:
+def stamp(record: Stamped, roots: Sequence[Certificate], *, name: str = STAMPED) -> tuple[Step, Timestamp | None]:
     """Check all timestamps: (step, the earliest of them, or None if they do not hold).
 
     Args:
-        commitment: whose.
+        record: whose.
         roots: certificates that are trusted; none given is none checked.
+        name: of the step.
     """
-    if not commitment.timestamps:
-        return Step.open(STAMPED, "it has none: when it was made is asserted"), None
+    if not record.timestamps:
+        return Step.open(name, "it has none: when it was made is asserted"), None
     if not roots:
-        return Step.open(STAMPED, "no certificates of timestamp authorities were given"), None
-    digest = bytes.fromhex(commitment.digest.removeprefix("sha256:"))
+        return Step.open(name, "no certificates of timestamp authorities were given"), None
+    digest = bytes.fromhex(record.digest.removeprefix("sha256:"))
     found: list[Timestamp] = []
-    for index, token in enumerate(commitment.tokens()):
+    for index, token in enumerate(record.tokens()):
         try:
             found.append(check_token(token, digest, roots))
         except Error as error:
-            return Step(STAMPED, "failed", f"timestamp {index + 1}: {error}"), None
+            return Step(name, "failed", f"timestamp {index + 1}: {error}"), None
     earliest = min(found, key=lambda t: t.latest)
-    return Step(STAMPED, "ok", str(earliest)), earliest
+    return Step(name, "ok", str(earliest)), earliest
 
 
 def verify_master(c: MasterCommitment, roots: Sequence[Certificate]) -> list[Step]:

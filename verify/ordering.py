@@ -1,4 +1,4 @@
-"""The order of asking and the nonces that follow from a plan's timestamp token. Normative text: docs/spec/plan.md, section 4."""
+"""The order of asking, and nonces, from a plan's timestamp token. Normative text: docs/spec/plan.md, section 4."""
 
 from __future__ import annotations
 
@@ -29,16 +29,14 @@ class Ordering:
     plan: str
 
     @classmethod
-    def of(cls, plan: Plan, name: str) -> Ordering:
+    def of(cls, plan: Plan) -> Ordering:
         """That of a plan.
 
         Raises:
             Refused: a plan without a timestamp.
         """
         if not plan.timestamps:
-            raise Refused(
-                f"{name}: the plan is not committed, expected one with a timestamp", hint="radiolabel plan commit"
-            )
+            raise Refused("the plan is not committed, expected one with a timestamp", hint="radiolabel plan commit")
         return cls(plan.tokens()[0], plan.digest)
 
     def order(self, n: int) -> list[int]:

@@ -1,6 +1,6 @@
-"""What is fixed before anybody looks, so that nothing that moves the number is chosen after. Normative text: docs/spec/plan.md.
+"""What is fixed before anybody looks, so that nothing that moves the number is chosen after.
 
-No field has a default: a test needs all of its own fields and takes no others.
+Normative text: docs/spec/plan.md. No field has a default: a test needs all of its own fields and takes no others.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from watermark.prf import MAX_WIDTH
 from watermark.schemes import parse
 
 VERSION: Final = 1
+MAX_QUESTIONS: Final = 1 << 22
 
 Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Digest = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
@@ -282,6 +283,7 @@ def _fits(plan: Plan) -> list[tuple[bool, str]]:
         (set(plan.inputs) <= set(test.inputs), f"inputs, expected no names but {quoted(test.inputs)}"),
         (asked is None or n == asked.n_questions,
          f"the test stops at {n} answers, and {asked.n_questions if asked else 0} are asked for, expected the same"),
+        (asked is None or n <= MAX_QUESTIONS, f"{n} questions, expected at most {MAX_QUESTIONS}"),
     ]  # fmt: skip
     if isinstance(test, Closed):
         rules.append((not (test.served and test.decoys), "decoys, expected 0 with served: they say nothing there"))

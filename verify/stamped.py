@@ -1,4 +1,7 @@
-"""What a record with timestamps has: a digest that they are over, and tokens. Normative text: docs/spec/commitment.md."""
+"""What a record with timestamps has: tokens, and the digest that they are over.
+
+Normative text: docs/spec/commitment.md, sections 1, 2 and 7.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.lab.smollm import PAIRS, PROBED, SEED, STUDENTS, WIDTHS, epoch_of, used
+from benchmarks.lab.smollm import PAIRS, PROBED, SEED, STUDENTS, WIDTHS, epoch_of, served, used
 from verify.hypotheses import closed
 from verify.hypotheses.counted import Counted
 from verify.hypotheses.open import RULES, score_predictions
@@ -23,6 +23,7 @@ from verify.hypotheses.twin import Signs, signed_rank_log10_p
 from verify.linear import log10_e, log10_p, log10_p_estimate, z
 from verify.predictions import Prediction
 from verify.scoring import score, summarize
+from verify.similarity import MEASURES
 from watermark.keys import MasterKey, ValueKey
 from watermark.secret import Secret
 from watermark.windows import TokenBatch
@@ -81,6 +82,16 @@ def report(lab: Path, name: str) -> dict[str, Any]:
                     f"  twin {what:9}{score_name:9} {s.wins:4} of {d.size:4}  sign {s.log10_p:7.2f}"
                     f"  rank {signed_rank_log10_p(d):7.2f}  t {t:6.2f}"
                 )
+    asked = lab / f"{name}-answers-served.jsonl"
+    if asked.exists():
+        for measure in MEASURES:
+            d = likeness(lab, asked, measure)
+            s = Signs.of(d)
+            found[f"twin taught likeness, {measure}"] = vars(s) | {
+                "log10_p_sign": s.log10_p,
+                "log10_p_rank": signed_rank_log10_p(d),
+            }
+            print(f"  twin likeness {measure:12} {s.wins:4} of {d.size:4}  sign {s.log10_p:7.2f}")
     for kind in ("fresh", "served"):
         path = lab / f"{name}-answers-{kind}.jsonl"
         if path.exists():
@@ -158,6 +169,20 @@ def twin_differences(data: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
         "plain": sums["log_p_taken"],
     }
     return {name: score[served] - score[twin] for name, score in scores.items()}
+
+
+def likeness(lab: Path, path: Path, measure: str) -> NDArray[np.float64]:
+    """Text alone: how much more the answers to the pairs' prompts are like the served member than like its twin."""
+    answers = [json.loads(line) for line in path.read_text().splitlines()]
+    pairs = [
+        (a["prompt"], a["text"], t["text"]) for w in WIDTHS for a, t in zip(*served(lab, w), strict=False)
+    ]  # the twins are fewer than the answers: the first have one
+    assert [a["prompt"] for a in answers] == [prompt for prompt, _, _ in pairs]
+    measured = MEASURES[measure]
+    differences = [
+        measured(a["text"], one) - measured(a["text"], other) for a, (_, one, other) in zip(answers, pairs, strict=True)
+    ]
+    return np.round(np.array(differences), 12)
 
 
 def closed_test(path: Path, kind: str) -> dict[str, Any]:

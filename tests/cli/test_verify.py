@@ -357,3 +357,23 @@ def test_help_lists_every_exit_code_in_80_columns():
     listed = re.findall(r"^    (\d+)  ", out[out.index("Exit codes:") :], re.MULTILINE)
     assert listed == ["0", "1", "2", "3", "70", "130", "141"]
     assert "  Example:\n" in radiolabel("test", "--help")[1]
+
+
+def test_counts_as_weights(marked, tokenizer_file):
+    arguments = ("verify", "--key", marked / "fleet.key", "--tokenizer", tokenizer_file, "--weights", "counts")
+    code, out, err = radiolabel(*arguments, "--format", "json", marked / "marked.jsonl")
+    assert (code, err) == (0, "")
+    f = json.loads(out)
+    assert (f["test"], f["rule"], f["found"]) == ("closed", "counts", True)
+    assert f["options"]["weights"] == "counts"
+    assert f["n_positions"] == 1200
+    _, out, _ = radiolabel(*arguments, "--format", "text", marked / "marked.jsonl")
+    assert "was found in the answers" in out
+    assert max(map(len, out.splitlines())) <= 80
+    code, _, err = radiolabel(*arguments, "--served", marked / "marked.jsonl", marked / "marked.jsonl")
+    assert code == 2
+    assert "--served" in err
+    code, _, _ = radiolabel(
+        "verify", "--key", marked / "other.key", *arguments[3:], "--exit-code", marked / "marked.jsonl"
+    )
+    assert code == 1

@@ -20,6 +20,7 @@ from verify.cli.commit import commit
 from verify.cli.embed import embed
 from verify.cli.key import key
 from verify.cli.output import shown
+from verify.cli.plan import plan
 from verify.cli.power import power
 from verify.cli.probe import probe
 from verify.cli.test import test
@@ -60,7 +61,7 @@ def cli() -> None:
     """
 
 
-for command in (key, commit, embed, twins, verify, collect, probe, test, power):
+for command in (key, commit, plan, embed, twins, verify, collect, probe, test, power):
     cli.add_command(command)
 
 

@@ -12,7 +12,9 @@ import click
 from verify.cli.output import FORMAT, counted, finite, print_record
 
 if TYPE_CHECKING:
+    from verify.collecting.settings import Settings
     from verify.hypotheses.sequential import ClosedProcess
+    from verify.ordering import Ordering
     from verify.records import Transcript
 
 
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 @click.option("--tokenizer", "tokenizer_file", type=click.Path(), help="With --key: the provider's tokenizer.json.")
 @click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), callback=finite, default=1e-6,
               show_default=True, help="With --key: stop when the e-value reaches 1/alpha.")  # fmt: skip
+@click.option("--plan", "plan_file", type=click.Path(), help="Committed plan: ask in its order, with its settings.")
 @FORMAT
 def collect(
     prompts: str,
@@ -67,6 +70,7 @@ def collect(
     key_file: str | None,
     tokenizer_file: str | None,
     alpha: float,
+    plan_file: str | None,
     output_format: str | None,
 ) -> int:
     """Ask a suspect PROMPTS and keep its answers as transcripts, which radiolabel verify reads.
@@ -78,6 +82,9 @@ def collect(
     With --key an e-value is computed as answers arrive, and asking stops when it is enough. The e-value is valid
     whenever one stops: p is at most 1 over its maximum. It is valid if the prompts were chosen without looking at the
     key.
+
+    With --plan the order of asking and a nonce for every answer follow from the plan's timestamp, which shows that the
+    answers were written down after it. Prompts, settings and stopping rule must be the plan's.
 
     Needs the collect extra: pip install radiolabel[collect].
 
@@ -121,9 +128,13 @@ def collect(
         max_requests=max_requests,
         token_budget=token_budget,
     )
+    ordering, fixed = None, settings.to_dict()
+    if plan_file is not None:
+        ordering = _ordering(plan_file, settings, repeat, concurrency, key_file, tokenizer_file, alpha)
+        fixed["plan"] = ordering.plan
     process, enough = _process(key_file, tokenizer_file, alpha) if key_file and tokenizer_file else (None, _never)
     with (
-        open_journal(output, settings.to_dict()) as journal,
+        open_journal(output, fixed) as journal,
         tqdm(total=len(asked) * repeat, unit=" answers", desc="asking", disable=None, leave=False) as bar,
     ):
 
@@ -132,7 +143,13 @@ def collect(
                 bar.set_postfix_str(f"log10 e {process.evidence.log10_e:.1f}", refresh=False)
             bar.update(tally.n_answers - bar.n)
 
-        collector = Collector(asked, repeat, settings, limits, journal, key=api_key, enough=enough, progress=advance)
+        collector = Collector(
+            *(asked, repeat, settings, limits, journal),
+            key=api_key,
+            ordering=ordering,
+            enough=enough,
+            progress=advance,
+        )
         bar.initial = bar.n = collector.tally.n_answers
         try:
             tally = asyncio.run(collector.run())
@@ -140,7 +157,7 @@ def collect(
             kept = counted(collector.tally.n_answers, "answer")
             click.echo(f"{kept} kept: run the same command again to continue", err=True)
             raise
-    record = vars(tally) | {"output": output, "settings": settings.to_dict(), "sequential": None}
+    record = vars(tally) | {"output": output, "settings": fixed, "sequential": None}
     if process is not None:
         record["sequential"] = _sequential(process, alpha)
     print_record(record, lambda: _text(record), output_format)
@@ -152,6 +169,40 @@ def collect(
             err=True,
         )
     return 2 if tally.n_given_up else 0
+
+
+def _ordering(
+    path: str,
+    settings: Settings,
+    repeat: int,
+    concurrency: int,
+    key_file: str | None,
+    tokenizer_file: str | None,
+    alpha: float,
+) -> Ordering:
+    """What follows from a committed plan, which these settings and this stopping rule must be those of."""
+    from verify.errors import Refused, quoted
+    from verify.ordering import Ordering
+    from verify.planned import read_committed
+    from verify.plans import Endpoint
+    from verify.tokenization import Tokenizer
+    from watermark.keyfile import read_key
+
+    use = read_committed(path)
+    suspect = use.plan.suspect
+    if not isinstance(suspect, Endpoint):
+        raise Refused(f"{path}: the plan asks no endpoint, expected one that does")
+    used = settings.to_dict() | {"repeat": repeat, "concurrency": concurrency}
+    planned = suspect.settings() | {"repeat": suspect.repeat, "concurrency": suspect.concurrency}
+    for name in planned | used:
+        if planned.get(name) != used.get(name):
+            raise Refused(f"{name} is {quoted(used.get(name))}, and {path} says {quoted(planned.get(name))}")
+    if (key_file is not None) != (use.plan.hypothesis == "sequential"):
+        raise Refused(f"{path} is for a {use.plan.hypothesis} test, expected --key with sequential and never else")
+    if key_file is not None and tokenizer_file is not None:
+        tokenizer = Tokenizer.load(tokenizer_file).digest
+        use.require(hypothesis="sequential", key=read_key(key_file).id, tokenizer=tokenizer, alpha=alpha)
+    return Ordering.of(use.plan)
 
 
 def _never(record: Transcript) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -11,7 +11,10 @@ from verify.cli.output import check_new_file, new_file, print_record
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-    from verify.commitments import Commitment, Record
+    from verify.commitments import Record
+    from verify.stamped import Stamped
+
+_S = TypeVar("_S", bound="Stamped")
 
 OUTPUT = click.option("-o", "--output", required=True, type=click.Path(), help="New file.")
 FORCE = click.option("--force", is_flag=True, help="Replace the output if it exists.")
@@ -66,8 +69,8 @@ def roots_in(certs: str | None) -> list[Certificate]:
     return [] if certs is None else load_roots(certs)
 
 
-def stamped(record: Commitment, urls: tuple[str, ...], certs: str | None) -> Commitment:
-    """The commitment with a token of every authority, checked if certificates are given.
+def stamped(record: _S, urls: tuple[str, ...], certs: str | None) -> _S:
+    """The record with a token of every authority, checked if certificates are given.
 
     Raises:
         InputError: no token was had.

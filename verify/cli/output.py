@@ -24,6 +24,11 @@ FORMAT = click.option(
 )
 
 
+PLAN = click.option(
+    "--plan", "plan_file", type=click.Path(), help="Committed plan that this test follows; without one it is exploratory."
+)
+
+
 def print_record(record: dict[str, Any], text: Callable[[], str], output_format: str | None) -> None:
     """Print one result to stdout."""
     chosen = output_format or ("text" if sys.stdout.isatty() else "json")

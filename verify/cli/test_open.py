@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verify.cli.output import FORMAT, check_unchanged, counted, digests, finite, print_record
+from verify.cli.output import FORMAT, PLAN, check_unchanged, counted, digests, finite, print_record
 
 if TYPE_CHECKING:
     from verify.linear_finding import LinearFinding
@@ -26,6 +26,7 @@ _SHARED: tuple[Callable[[Any], Any], ...] = (
                  help="Whether a window in a prompt counts as seen: ignore assumes no prompt held marked text."),
     click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), callback=finite, default=1e-6,
                  show_default=True, help="Call the dependence found if p is at most this."),
+    PLAN,
     click.option("--exit-code", is_flag=True, help="Exit with 1 if none is found."),
     FORMAT,
 )  # fmt: skip
@@ -105,6 +106,7 @@ def _run(
     tokenizer: str | None,
     prompt_windows: str,
     alpha: float,
+    plan_file: str | None,
     exit_code: bool,
     output_format: str | None,
     read: Callable[[str], Iterator[Prediction]] | None = None,
@@ -112,6 +114,7 @@ def _run(
     from tqdm import tqdm
 
     from verify.linear_finding import find
+    from verify.planned import plan_use
     from verify.predictions import read_predictions
     from watermark.keyfile import read_key
     from watermark.keys import ValueKey
@@ -123,6 +126,12 @@ def _run(
         )
     files: dict[str, str | None] = {"predictions": path}
     before = digests(files)
+    use = plan_use(plan_file)
+    if "rule" in arguments:
+        used = {"hypothesis": "open", "rule": arguments["rule"], "records": "answers" if read else "predictions"}
+    else:
+        used = {"hypothesis": "closed-reference"}
+    use.require(**used, key=key.id, alpha=alpha, prompt_windows=prompt_windows, inputs=before)
     with tqdm(unit=" windows", unit_scale=True, desc="scoring", disable=None, leave=False) as bar:
         scored = score(
             read(path) if read else read_predictions(path, tokenizer=tokenizer),
@@ -132,7 +141,8 @@ def _run(
             **arguments,
         )
     check_unchanged(files, before)
-    options = {"prompt_windows": prompt_windows, "sha256": before["predictions"]}
+    use.require(reference=scored.reference_model or "none", tokenizer=scored.tokenizer, n=scored.n_texts)
+    options = {"prompt_windows": prompt_windows, "sha256": before["predictions"]} | use.options
     result = find(scored, key, alpha=alpha, options=options)
     print_record(result.to_dict(), lambda: linear_text(result), output_format)
     return 1 if exit_code and not result.found else 0

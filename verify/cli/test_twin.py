@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from verify.cli.output import FORMAT, check_unchanged, digests, finite, print_record
+from verify.cli.output import FORMAT, PLAN, check_unchanged, digests, finite, print_record
 
 if TYPE_CHECKING:
     from verify.twin_finding import TwinFinding
@@ -30,6 +30,7 @@ SHOWN_ACCOUNTS = 20
               help="What pairs without a score count as.")  # fmt: skip
 @click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), callback=finite, default=1e-6, show_default=True,
               help="Call the preference found if p is at most this.")  # fmt: skip
+@PLAN
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if it is not found.")
 @FORMAT
 def twin(
@@ -41,6 +42,7 @@ def twin(
     statistic: str,
     missing: str,
     alpha: float,
+    plan_file: str | None,
     exit_code: bool,
     output_format: str | None,
 ) -> int:
@@ -61,6 +63,7 @@ def twin(
     """
     from verify.inputs import open_documents
     from verify.pairs import check_coins, join, read_likelihoods, read_pairs
+    from verify.planned import plan_use
     from verify.similarity import compare
     from verify.twin_finding import Pairwise, find
     from watermark.keyfile import read_key
@@ -75,7 +78,12 @@ def twin(
         raise click.UsageError(f"{key_file} is not an epoch key, expected that of the epoch that served")
     files = {"pairs": pairs, "likelihoods": likelihoods, "answers": answers}
     before = digests(files)
+    use = plan_use(plan_file)
+    scores = measure if likelihoods is None else "likelihoods"
+    use.require(hypothesis="twin", scores=scores, statistic=statistic, missing=missing, alpha=alpha, inputs=before)
+    use.require(coins="recomputed" if key else "stated", **({"key": key.id} if key else {}))
     stated = read_pairs(pairs) if key is None else check_coins(read_pairs(pairs), key)
+    reference = None
     if likelihoods is not None:
         joined = join(stated, read_likelihoods(likelihoods))
         everyone = (*joined.scored, *joined.missing)
@@ -88,6 +96,7 @@ def twin(
         scored = [Pairwise(d, p.account, p.conversation, p.drawn, p.replayed) for p, d in compared]
         scored_by = f"likeness of the suspect's answers ({measure})"
     check_unchanged(files, before)
+    use.require(reference=reference or "none", n=len(scored))
     options = {"statistic": statistic, "missing": missing, "scored_by": scored_by}
     options["coins"] = f"recomputed from epoch key {key.id}" if key else "as the pairs state them"
     result = find(
@@ -96,7 +105,7 @@ def twin(
         statistic=statistic,
         alpha=alpha,
         scored_by=scored_by,
-        options=options | {"sha256": before},
+        options=options | {"sha256": before} | use.options,
         coin_key=key.id if key else None,
     )
     print_record(result.to_dict(), lambda: _text(result), output_format)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from verify.cli.output import FORMAT, check_unchanged, counted, digests, finite, print_record
+from verify.cli.output import FORMAT, PLAN, check_unchanged, counted, digests, finite, print_record
 
 if TYPE_CHECKING:
     from verify.finding import Finding
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--weights", type=click.Choice(["distinct", "counts"]), default="distinct", show_default=True,
               help="Count each pair once, or weigh it by how often it comes: choose before looking.")  # fmt: skip
 @click.option("--token-ids", is_flag=True, help="Trust the input's token ids also where it has text.")
+@PLAN
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if the mark is not found.")
 @FORMAT
 def verify(
@@ -51,6 +52,7 @@ def verify(
     repeated_windows: str,
     weights: str,
     token_ids: bool,
+    plan_file: str | None,
     exit_code: bool,
     output_format: str | None,
 ) -> int:
@@ -82,6 +84,7 @@ def verify(
     from verify.hypotheses.counted import Counted
     from verify.hypotheses.decoys import rank
     from verify.inputs import open_documents
+    from verify.planned import plan_use
     from verify.scoring import Summary, score
     from verify.tokenization import Tokenizer
     from watermark.keyfile import read_key
@@ -110,6 +113,17 @@ def verify(
         "served": served is not None,
         "sha256": before,
     }
+    use = plan_use(plan_file)
+    use.require(
+        hypothesis="closed",
+        key=key.id,
+        alpha=alpha,
+        tokenizer=tokenizer.digest if tokenizer else None,
+        inputs=before,
+        decoys=decoys,
+        **{name: value for name, value in options.items() if name != "sha256"},
+    )
+    options |= use.options
     if source == "-" and sys.stdin.isatty():
         click.echo("reading standard input; end with Ctrl-D", err=True)
     # disable=None: a bar on a terminal, silence elsewhere.
@@ -134,6 +148,7 @@ def verify(
         weighed = linear_finding.find(found, key, alpha=alpha, options=options | {"prompt_windows": "count"})
         print_record(weighed.to_dict(), lambda: linear_text(weighed), output_format)
         return 1 if exit_code and not weighed.found else 0
+    use.require(n=summary.n_documents)
     pairs, n_not_served = summary.pairs, None
     if served is not None:
         with tqdm(unit=" tokens", unit_scale=True, desc="served", disable=None, leave=False) as bar:
@@ -193,7 +208,7 @@ def _text(f: Finding) -> str:
         rows.append(("rank among decoys", f"{f.decoys.rank:,} of {f.decoys.n + 1:,}"))
     if not f.found and f.smallest_share is not None and f.smallest_share <= 1:
         rows.append(("detection limit", f"{percent(f.smallest_share)} of the text, at full strength"))
-    chosen = ", ".join(f"{name}={value}" for name, value in f.options.items() if name != "sha256" and value)
+    chosen = ", ".join(f"{name}={value}" for name, value in f.options.items() if name not in ("sha256", "plan", "decision") and value)
     rows.append(("options", chosen))
     width = max(len(name) for name, _ in rows) + 2
     table = "\n".join(f"{name:<{width}}{value}" for name, value in rows)

@@ -21,6 +21,7 @@ from verify.collecting.journal import Journal, Meta
 from verify.collecting.settings import Limits, Settings, Tally
 from verify.errors import InputError, Refused
 from verify.inputs.content import joined
+from verify.ordering import Ordering
 from verify.records import Transcript
 from watermark.secret import Secret
 
@@ -41,6 +42,7 @@ class Collector:
         journal: Journal,
         *,
         key: Secret | None = None,
+        ordering: Ordering | None = None,
         enough: Callable[[Transcript], bool] = lambda record: False,
         progress: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
@@ -53,6 +55,7 @@ class Collector:
             limits: where to stop.
             journal: open, and not yet replayed.
             key: of the endpoint.
+            ordering: of a plan. Every question is then answered in its turn: one without an answer ends the run.
             enough: called with each answer in file order; True stops the collection.
             progress: called after each answer.
 
@@ -61,7 +64,7 @@ class Collector:
             Refused: see `Journal.replay`.
         """
         self._prompts, self._settings, self._limits, self._journal = prompts, settings, limits, journal
-        self._key, self._enough, self._progress = key, enough, progress
+        self._key, self._ordering, self._enough, self._progress = key, ordering, enough, progress
         self._stop = asyncio.Event()
         self._given_up_in_a_row = 0
         self.tally = Tally()
@@ -70,7 +73,8 @@ class Collector:
             self.tally = replace(self.tally, n_requests=meta.requests)
         self.tally = replace(self.tally, n_before=self.tally.n_answers)
         self._numbers = range(len(prompts) * repeat)
-        self._open = (number for number in self._numbers if number not in journal.numbers)
+        asked = self._numbers if ordering is None else ordering.order(len(self._numbers))
+        self._open = (number for number in asked if number not in journal.numbers)
 
     async def run(self) -> Tally:
         """Ask until all is answered, a budget is met, or it is enough.
@@ -137,9 +141,10 @@ class Collector:
                 await self._pause(reason, tries)
         self.tally = replace(self.tally, n_given_up=self.tally.n_given_up + 1, last_error=str(reason))
         self._given_up_in_a_row += 1
-        if self._given_up_in_a_row >= MOST_IN_A_ROW:
+        most = MOST_IN_A_ROW if self._ordering is None else 1
+        if self._given_up_in_a_row >= most:
             raise InputError(
-                f"{endpoint.url} gave no answer to {MOST_IN_A_ROW} prompts in a row, the last time: {reason}",
+                f"{endpoint.url} gave no answer to {most} prompts in a row, the last time: {reason}",
                 hint="the answers so far are kept: run the same command again to continue",
             )
         return None
@@ -166,6 +171,7 @@ class Collector:
         meta = Meta(
             settings=self._journal.settings,
             requests=self.tally.n_requests,
+            nonce=None if self._ordering is None else self._ordering.nonce(number),
             finish_reason=answer.finish_reason,
             usage=answer.usage,
             system_fingerprint=answer.system_fingerprint,

@@ -32,11 +32,13 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         settings: it was collected with.
         requests: sent for the file until then, retries and those in flight included.
+        nonce: from the plan's timestamp, if it was asked under one.
         finish_reason, usage, system_fingerprint, created, id: as the endpoint said.
     """
 
     settings: dict[str, Any]
     requests: Count
+    nonce: str | None = None
     finish_reason: str | None = None
     usage: dict[str, Count] | None = None
     system_fingerprint: str | None = None
