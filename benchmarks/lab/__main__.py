@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from benchmarks.lab import runs
 
-EXPERIMENTS: Final = ("innocents", "trap", "shares", "marks", "decoys", "foreign", "growth", "roots", "counts")
+EXPERIMENTS: Final = ("innocents", "trap", "shares", "marks", "decoys", "foreign", "growth", "roots", "counts", "edits")
 
 
 def experiment(name: str) -> Any:

@@ -104,13 +104,13 @@ def _measure(name: str, recipe: Recipe) -> Result:
     student = bases.kept(
         f"shares-{name}", recipe.size, lambda: train(bases.load(recipe.size), rows, how, seed=recipe.seed)
     )
-    found = [_test(student, tested, recipe)]
+    found = [test(student, tested, recipe)]
     for more in later:
-        found.append(_test(train(student, more, replace(how, epochs=1), seed=recipe.seed), tested, recipe))
+        found.append(test(train(student, more, replace(how, epochs=1), seed=recipe.seed), tested, recipe))
     return {"tests": found[0], "after": found[1:]}
 
 
-def _test(student: Transformer, tested: list[Campaign], recipe: Recipe) -> list[dict[str, Any]]:
+def test(student: Transformer, tested: list[Campaign], recipe: Recipe) -> list[dict[str, Any]]:
     """Differences of each campaign under the student, its base and the accuser's own student."""
     models = {"student": student, "base": bases.load(recipe.size), "own": reference(recipe.size)}
     return [{k: [round(x, 3) for x in measures.preference(m, c)] for k, m in models.items()} for c in tested]
