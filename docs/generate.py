@@ -22,7 +22,7 @@ def page() -> str:
 EXIT_CODES = """| exit | meaning |
 |---|---|
 | 0 | the whole job was done (a null finding is a finding) |
-| 1 | `--exit-code` was given and the mark was not found, or a step of `commit show` failed |
+| 1 | `--exit-code` was given and the mark was not found, or a step of `commit show` or `plan check` failed |
 | 2 | usage, configuration, input or output |
 | 3 | refused: valid input that cannot be used (too few scorable tokens, another tokenizer) |
 | 70 | internal error |

@@ -23,6 +23,7 @@ class OpenAIServer:
         delay: seconds before each answer.
         logprobs: whether log probabilities are sent when they are asked for.
         usage: whether tokens are counted.
+        created: the time that answers state.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class OpenAIServer:
         delay: float = 0.0,
         logprobs: bool = True,
         usage: bool = True,
+        created: int = 1760000000,
     ) -> None:
         self.answer, self.delay, self.logprobs, self.usage = answer, delay, logprobs, usage
+        self.created = created
         self.faults = {prompt: list(names) for prompt, names in (faults or {}).items()}
         self.asked: Counter[str] = Counter()
         self.times: dict[str, list[float]] = {}
@@ -186,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {
             "id": "chatcmpl-1",
             "object": "chat.completion",
-            "created": 1760000000,
+            "created": self.owner.created,
             "model": f"{body['model']}-0001",
             "system_fingerprint": "fp_1",
             "choices": [choice],

@@ -14,7 +14,8 @@ from verify.committing import read_raw_lines
 from verify.errors import Refused
 from verify.inputs.streams import display_name
 from verify.ordering import Ordering
-from verify.plans import Endpoint, Plan, Sequential
+from verify.plan_parts import Endpoint, Sequential
+from verify.plans import Plan
 from verify.records import Transcript, transcript_from_json
 from verify.steps import Step
 from verify.timestamps import Timestamp

@@ -11,6 +11,7 @@ from scipy.special import ndtri
 from verify.errors import Refused
 from verify.hypotheses import closed
 from verify.hypotheses.decoys import DecoyRank
+from verify.planned import plan_sentence
 from verify.scoring import Score, Summary
 from watermark import __version__
 from watermark.keys import ValueKey
@@ -99,6 +100,10 @@ class Finding:
     @property
     def sentence(self) -> str:
         """What this means, in words: a statement about the text, never about guilt."""
+        return self._answer + plan_sentence(self.options)
+
+    @property
+    def _answer(self) -> str:
         if self.found:
             return (
                 f"The mark of key {self.key_path} was found. Text that does not depend on this key would score this "

@@ -15,6 +15,7 @@ from verify import linear
 from verify.errors import Refused
 from verify.finding import INTERVAL_LEVEL, MIN_SCORED, POWER, log10_sum, p_value, upper
 from verify.hypotheses import counted, open, reference
+from verify.planned import plan_sentence
 from watermark import __version__
 from watermark.keys import ValueKey
 from watermark.prf import PRF_ID
@@ -102,6 +103,10 @@ class LinearFinding:
     @property
     def sentence(self) -> str:
         """What this means, in words: a statement about the data, never about guilt."""
+        return self._answer + plan_sentence(self.options)
+
+    @property
+    def _answer(self) -> str:
         what = "predictions" if self.test == "open" else "answers"
         if self.found:
             return (

@@ -42,8 +42,8 @@ class Planned:
         """Refuse the first difference.
 
         Args:
-            used: `hypothesis`, `alpha`, `n`, `key` (id), `inputs` (name -> SHA-256 in hexadecimal or None), and fields
-                of the test.
+            used: `hypothesis` first, `alpha`, `n`, `key` (id), `inputs` (name -> SHA-256 in hexadecimal or None), and
+                fields of the test.
 
         Raises:
             Refused: something is used that is not the plan's.
@@ -61,8 +61,6 @@ class Planned:
                 for file, stated in plan.inputs.items():
                     if value.get(file) is None or f"sha256:{value[file]}" != stated:
                         raise self._refused(f"{file} is not the file of the plan", f"digest {stated[:23]}...")
-            elif name not in fixed:
-                raise self._refused(f"hypothesis is {quoted(used.get('hypothesis'))}", quoted(plan.hypothesis))
             elif value != fixed[name]:
                 raise self._refused(f"{name} is {quoted(value)}", quoted(fixed[name]))
 

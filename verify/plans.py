@@ -5,13 +5,28 @@ Normative text: docs/spec/plan.md. No field has a default: a test needs all of i
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 
 from verify.canonical import canonical, parse_canonical, read_canonical
 from verify.errors import InputError, quoted
 from verify.inputs.streams import display_name
+from verify.plan_parts import (
+    WITHOUT_REFERENCE,
+    Closed,
+    ClosedReference,
+    Digest,
+    Endpoint,
+    Family,
+    Name,
+    Open,
+    PlannedKey,
+    Sequential,
+    Texts,
+    Twin,
+    Weights,
+)
 from verify.stamped import Stamped, convert
 from watermark.channels import CHANNELS, LEAF, Shares
 from watermark.errors import Error
@@ -20,154 +35,7 @@ from watermark.prf import MAX_WIDTH
 from watermark.schemes import parse
 
 VERSION: Final = 1
-MAX_QUESTIONS: Final = 1 << 22
-
-Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
-Digest = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
-Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)]
-Positive = Annotated[int, msgspec.Meta(ge=1, le=(1 << 53) - 1)]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-_Long = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
-_Left = Literal["endpoint"]
-
-
-class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of a plan."""
-
-
-class Weights(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="weights"):
-    """A suspect with open weights; `digest` is of them."""
-
-    name: Name
-    digest: Digest
-
-
-class Texts(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="texts"):
-    """A suspect whose outputs were found; `origin` says where."""
-
-    name: Name
-    origin: _Long
-
-
-class Endpoint(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="endpoint"):
-    """A suspect that is asked, and how; "endpoint" leaves a setting to it. See `verify.collecting.settings`."""
-
-    name: Name
-    base_url: Name
-    model: Name
-    prompts: Digest
-    n_prompts: Positive
-    repeat: Positive
-    concurrency: Annotated[int, msgspec.Meta(ge=1, le=1024)]
-    system: Annotated[str, msgspec.Meta(pattern=r"^(none|sha256:[0-9a-f]{64})\Z")]
-    max_tokens: Positive | _Left
-    temperature: Annotated[float, msgspec.Meta(ge=0)] | _Left
-    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | _Left
-    logprobs: Count | Literal["none"]
-
-    @property
-    def n_questions(self) -> int:
-        """Prompts times repeats."""
-        return self.n_prompts * self.repeat
-
-    def settings(self) -> dict[str, Any]:
-        """As `Settings.to_dict` has them: without what is left to the endpoint."""
-        names = ("base_url", "model", "prompts", "system", "max_tokens", "temperature", "top_p", "logprobs")
-        found = {name: getattr(self, name) for name in names}
-        left = {"system": "none", "logprobs": "none"} | dict.fromkeys(
-            ("max_tokens", "temperature", "top_p"), "endpoint"
-        )
-        return {name: value for name, value in found.items() if value != left.get(name)}
-
-
-class Fixed(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="rule", tag="fixed"):
-    """So many answers, pairs or texts."""
-
-    n: Positive
-
-
-class EProcess(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="rule", tag="e-process"):
-    """As soon as the e-value is enough, at the latest after `budget` answers."""
-
-    budget: Positive
-
-
-class _Test(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="hypothesis"):
-    inputs: ClassVar[tuple[str, ...]] = ()
-
-
-class Closed(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="closed"):
-    """`radiolabel verify`."""
-
-    inputs: ClassVar[tuple[str, ...]] = ("input", "prompts", "served")
-    tokenizer: Digest
-    repeated_windows: Literal["skip", "score"]
-    token_ids: bool
-    prompts: bool
-    served: bool
-    input_format: Literal["auto", "text", "jsonl", "openai", "sharegpt"]
-    decoys: Count
-    stopping: Fixed
-
-
-class ClosedReference(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="closed-reference"):
-    """`radiolabel test closed`."""
-
-    inputs: ClassVar[tuple[str, ...]] = ("predictions",)
-    tokenizer: Digest
-    prompt_windows: Literal["count", "ignore"]
-    reference: Name
-    stopping: Fixed
-
-
-class Open(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="open"):
-    """`radiolabel test open`."""
-
-    inputs: ClassVar[tuple[str, ...]] = ("predictions",)
-    tokenizer: Digest
-    prompt_windows: Literal["count", "ignore"]
-    reference: Name
-    rule: Literal["difference", "root", "soft", "top1", "hellinger", "log-ratio"]
-    records: Literal["predictions", "answers"]
-    stopping: Fixed
-
-
-class Twin(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="twin"):
-    """`radiolabel test twin`."""
-
-    inputs: ClassVar[tuple[str, ...]] = ("pairs", "likelihoods", "answers")
-    scores: Literal["likelihoods", "ngram", "subsequence"]
-    coins: Literal["recomputed", "stated"]
-    statistic: Literal["sign", "rank"]
-    missing: Literal["loss", "drop"]
-    reference: Name
-    stopping: Fixed
-
-
-class Sequential(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sequential"):
-    """`radiolabel collect --key`."""
-
-    tokenizer: Digest
-    stopping: EProcess
-
-
-SUSPECTS: Final = (Weights, Texts, Endpoint)
-TESTS: Final = (Closed, ClosedReference, Open, Twin, Sequential)
-WITHOUT_REFERENCE: Final = ("soft", "top1")  # as `verify.hypotheses.open`; a test compares the two
-
-
-class PlannedKey(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A key by its public id and path."""
-
-    id: Hex32
-    path: Name
-
-
-class Family(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that is looked at, and how that is corrected for."""
-
-    tests: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=1 << 16)]
-    correction: Literal["none", "holm", "bh", "e-bh"]
+MAX_QUESTIONS: Final = 1 << 20
 
 
 class Plan(Stamped, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -286,7 +154,9 @@ def _fits(plan: Plan) -> list[tuple[bool, str]]:
         (asked is None or n <= MAX_QUESTIONS, f"{n} questions, expected at most {MAX_QUESTIONS}"),
     ]  # fmt: skip
     if isinstance(test, Closed):
-        rules.append((not (test.served and test.decoys), "decoys, expected 0 with served: they say nothing there"))
+        without, counts = test.served or test.weights == "counts", test.weights == "counts"
+        rules.append((not (without and test.decoys), "decoys, expected 0 with served or counts: there are none"))
+        rules.append((not (test.served and counts), "served with counts, expected one or neither"))
     if isinstance(test, Open):
         without = test.rule in WITHOUT_REFERENCE
         rules.append(((test.reference == "none") == without,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 import msgspec
@@ -13,8 +11,8 @@ from verify.canonical import MAX_BYTES, canonical, digest, parse_canonical
 from verify.commitment_checks import stamp
 from verify.errors import InputError, Refused, quoted
 from verify.inputs.streams import display_name
-from verify.locking import lock
-from verify.plans import Count, Digest, Hex32, Plan
+from verify.plan_parts import Count, Digest, Hex32
+from verify.plans import Plan
 from verify.stamped import MAX_TOKENS, Stamped, convert
 from verify.steps import Step, failed
 from verify.timestamps import Timestamp
@@ -90,13 +88,14 @@ def read_register(path: str) -> list[RegisterEntry]:
     name = display_name(path)
     try:
         with open(path, "rb") as file:
-            return list(_entries(file, name))
+            return list(entries_in(file, name))
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise InputError(f"{name}: cannot be read: {str(reason).lower()}, expected a readable file") from None
 
 
-def _entries(file: IO[bytes], name: str) -> Iterator[RegisterEntry]:
+def entries_in(file: IO[bytes], name: str) -> Iterator[RegisterEntry]:
+    """The lines of an open register; see `read_register`."""
     number = 0
     while line := file.readline(MAX_BYTES + 1):
         number += 1
@@ -107,56 +106,6 @@ def _entries(file: IO[bytes], name: str) -> Iterator[RegisterEntry]:
         entry: RegisterEntry = convert(value, where, RegisterEntry.what, RegisterEntry, VERSION)
         entry.check_tokens(where)
         yield entry
-
-
-class OpenRegister:
-    """A register that this process alone writes. Made by `open_register`."""
-
-    def __init__(self, file: IO[bytes], name: str, entries: list[RegisterEntry]) -> None:
-        self._file, self.name, self.entries = file, name, entries
-
-    def append(self, entry: RegisterEntry) -> None:
-        """Add a line, and wait until the disk has it.
-
-        Raises:
-            OSError: as the system says; nothing was added then.
-        """
-        size = os.fstat(self._file.fileno()).st_size
-        line = memoryview(entry.to_json())
-        try:
-            while line:
-                line = line[self._file.write(line) :]
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            self._file.truncate(size)
-            raise OSError(error.errno, error.strerror, self.name) from None
-        self.entries.append(entry)
-
-
-@contextmanager
-def open_register(path: str) -> Iterator[OpenRegister]:
-    """Open or make a register, and keep others from writing it.
-
-    Raises:
-        InputError: it cannot be opened, is not a regular file, or has a line that is none.
-        Refused: another process writes it, or its chain is broken.
-    """
-    name = display_name(path)
-    try:
-        if os.path.lexists(path) and not os.path.isfile(path):  # a pipe would block
-            raise InputError(f"{name}: not a regular file, expected a register")
-        file = open(path, "a+b", buffering=0)  # noqa: SIM115
-    except (OSError, ValueError) as error:
-        reason = str((isinstance(error, OSError) and error.strerror) or error).lower()
-        raise InputError(f"{name}: cannot be opened: {reason}, expected a register") from None
-    with file:
-        lock(file, name, "radiolabel plan commit")
-        file.seek(0)
-        entries = list(_entries(file, name))
-        broken = [step for step in _chain(entries) if step.outcome == "failed"]
-        if broken:
-            raise Refused(f"{name}: {broken[0].reason}, expected a whole register", hint="take it as it was written")
-        yield OpenRegister(file, name, entries)
 
 
 def check_register(
@@ -175,7 +124,7 @@ def check_register(
         when: the plan's timestamp, if it holds.
     """
     stamped, times = _stamps(entries, roots)
-    steps = [*_chain(entries), stamped, _forward(times)]
+    steps = [*chain(entries), stamped, _forward(times)]
     if plan is None:
         return steps
     name = "the plan is registered, with its keys and timestamps"
@@ -183,7 +132,9 @@ def check_register(
     if entry is None:
         return [*steps, Step(name, "failed", f"none of {len(entries)} entries is of {plan.digest}")]
     same = (entry.keys, entry.plan_tokens) == (tuple(k.id for k in plan.keys), tuple(map(digest, plan.tokens())))
-    place = f"number {entry.number} of {len(entries)}"
+    mine = set(entry.keys)
+    shared = sum(not mine.isdisjoint(other.keys) for other in entries)
+    place = f"number {entry.number} of {len(entries)}, of which {shared} under its keys"
     steps.append(Step.of(name, same, place, f"{place} has other keys or timestamps"))
     name = "the plan was timestamped before it was registered"
     if when is None or not times or failed(steps):
@@ -193,7 +144,8 @@ def check_register(
     return [*steps, Step.of(name, holds, f"registered {registered}", f"{when}, and registered {registered}")]
 
 
-def _chain(entries: Sequence[RegisterEntry]) -> list[Step]:
+def chain(entries: Sequence[RegisterEntry]) -> list[Step]:
+    """Is nothing missing, exchanged or there twice? The first two steps."""
     name, previous, wrong = "the lines are numbered, and each names the one before", FIRST, ""
     for number, entry in enumerate(entries):
         if (entry.number, entry.previous) != (number, previous):

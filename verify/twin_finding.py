@@ -15,6 +15,7 @@ from verify.errors import Refused
 from verify.finding import INTERVAL_LEVEL, POWER, log10_sum, p_value, upper
 from verify.hypotheses.multiplicity import e_bh, holm
 from verify.hypotheses.twin import Signs, by_group, signed_rank_log10_p
+from verify.planned import plan_sentence
 from verify.power import smallest_rate
 from watermark import __version__
 
@@ -158,6 +159,10 @@ class TwinFinding:
     @property
     def sentence(self) -> str:
         """What this means, in words: a statement about the suspect's preferences, never about guilt."""
+        return self._answer + plan_sentence(self.options)
+
+    @property
+    def _answer(self) -> str:
         n = self.signs.wins + self.signs.losses
         counted = f"{self.signs.wins:,} of {n:,} served answers scored above their twins"
         if self.found:

@@ -67,6 +67,7 @@ RECIPES: Final = {
     "accounts-0.1": Recipe(0.001, accounts=5, seed=7),
     "micro": replace(_ONE, size="micro"),
     "accounts-0.1-again": Recipe(0.001, accounts=5, seed=8),
+    "micro-0.1": Recipe(0.001, accounts=5, size="micro", seed=7),
     "epochs-3-0.2": Recipe(0.002, epochs=3, seed=5),
 }
 

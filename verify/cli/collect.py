@@ -183,8 +183,8 @@ def _ordering(
     """What follows from a committed plan, which these settings and this stopping rule must be those of."""
     from verify.errors import Refused, quoted
     from verify.ordering import Ordering
+    from verify.plan_parts import Endpoint
     from verify.planned import read_committed
-    from verify.plans import Endpoint
     from verify.tokenization import Tokenizer
     from watermark.keyfile import read_key
 

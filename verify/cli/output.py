@@ -25,7 +25,10 @@ FORMAT = click.option(
 
 
 PLAN = click.option(
-    "--plan", "plan_file", type=click.Path(), help="Committed plan that this test follows; without one it is exploratory."
+    "--plan",
+    "plan_file",
+    type=click.Path(),
+    help="Committed plan that this test follows; without one it is exploratory.",
 )
 
 

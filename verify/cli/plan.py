@@ -59,7 +59,8 @@ def commit(
       radiolabel plan commit draft.json --register register.jsonl --tsa https://tsa.example -o plan.json
     """
     from verify.plans import read_plan
-    from verify.register import next_entry, open_register
+    from verify.register import next_entry
+    from verify.registering import open_register
 
     if not tsa:
         raise click.UsageError("give --tsa: a plan without a timestamp shows nothing")

@@ -76,6 +76,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _positive("--n", "Answers, pairs or texts to be tested."),
     _positive("--budget", "sequential: answers at most."),
     _choice("--repeated-windows", "skip", "score", text="closed: as verify has it."),
+    _choice("--pair-weights", "distinct", "counts", text="closed: as verify --weights has it."),
     _choice("--input-format", "auto", "text", "jsonl", "openai", "sharegpt", text="closed: how the input is read."),
     _positive("--decoys", "closed: decoy keys.", least=0),
     _yes_no("--token-ids", "closed: whether the input's token ids are trusted where it has text."),
@@ -180,7 +181,7 @@ def _keys(paths: tuple[str, ...], hypothesis: str) -> dict[str, Any]:
 
 def _parts(hypothesis: str, suspect: str, given: dict[str, Any]) -> dict[str, Any]:
     """`suspect` and `test` of the record, from the options that were given."""
-    from verify.plans import SUSPECTS, TESTS
+    from verify.plan_parts import SUSPECTS, TESTS
 
     chosen = [option for option in ("weights", "origin", "base_url") if option in given]
     if len(chosen) != 1:
@@ -190,7 +191,8 @@ def _parts(hypothesis: str, suspect: str, given: dict[str, Any]) -> dict[str, An
     # Options that are called otherwise than their fields.
     renamed = {"digest": "weights", "stopping": "budget" if hypothesis == "sequential" else "n"}
     of_suspect = {f: renamed.get(f, f) for f in kind.__struct_fields__ if f not in ("name", "n_prompts")}
-    of_test = {f: "with_prompts" if f == "prompts" else renamed.get(f, f) for f in test.__struct_fields__}
+    renamed |= {"prompts": "with_prompts", "weights": "pair_weights"}
+    of_test = {f: renamed.get(f, f) for f in test.__struct_fields__}
     needed = {*of_suspect.values(), *of_test.values()}
     for options, what in ((needed - set(given), "needs"), (set(given) - needed, "does not use")):
         if options:

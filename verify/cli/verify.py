@@ -120,7 +120,7 @@ def verify(
         alpha=alpha,
         tokenizer=tokenizer.digest if tokenizer else None,
         inputs=before,
-        decoys=decoys,
+        decoys=0 if served is not None or weights == "counts" else decoys,
         **{name: value for name, value in options.items() if name != "sha256"},
     )
     options |= use.options
@@ -142,13 +142,13 @@ def verify(
             take=taken.add if taken else lambda pairs: None,
             progress=advance,
         )
+    use.require(n=summary.n_documents)
     if taken:
         check_unchanged(files, before)
         found = taken.scored(summary, tokenizer=tokenizer.digest if tokenizer else None)
         weighed = linear_finding.find(found, key, alpha=alpha, options=options | {"prompt_windows": "count"})
         print_record(weighed.to_dict(), lambda: linear_text(weighed), output_format)
         return 1 if exit_code and not weighed.found else 0
-    use.require(n=summary.n_documents)
     pairs, n_not_served = summary.pairs, None
     if served is not None:
         with tqdm(unit=" tokens", unit_scale=True, desc="served", disable=None, leave=False) as bar:
@@ -208,9 +208,12 @@ def _text(f: Finding) -> str:
         rows.append(("rank among decoys", f"{f.decoys.rank:,} of {f.decoys.n + 1:,}"))
     if not f.found and f.smallest_share is not None and f.smallest_share <= 1:
         rows.append(("detection limit", f"{percent(f.smallest_share)} of the text, at full strength"))
-    chosen = ", ".join(f"{name}={value}" for name, value in f.options.items() if name not in ("sha256", "plan", "decision") and value)
-    rows.append(("options", chosen))
+    chosen = ", ".join(
+        f"{name}={value}" for name, value in f.options.items() if name not in ("sha256", "plan", "decision") and value
+    )
     width = max(len(name) for name, _ in rows) + 2
+    indent = " " * width
+    rows.append(("options", textwrap.fill(chosen, 80, initial_indent=indent, subsequent_indent=indent).strip()))
     table = "\n".join(f"{name:<{width}}{value}" for name, value in rows)
     holds = "\n".join(textwrap.fill(a, 78, initial_indent="- ", subsequent_indent="  ") for a in f.assumptions)
     return f"{textwrap.fill(f.sentence, 78)}\n\n{table}\n\nThis holds if\n{holds}"
