@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--model", default="smollm2", help="a .gguf file, a directory, a hub name, or smollm2")
     parser.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for everything it makes")
-    parser.add_argument("--max-tokens", type=int, default=100, help="per answer")
+    parser.add_argument("--max-tokens", type=int, default=60, help="per answer")
     parser.add_argument("--decoys", type=int, default=10_000)
     parser.add_argument("--no-students", action="store_true", help="leave the second act out")
     options = parser.parse_args()
