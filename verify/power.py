@@ -24,6 +24,7 @@ from typing import Final
 
 from scipy.special import ndtri
 
+from verify.bisection import least
 from verify.hypotheses import closed
 from verify.hypotheses.sequential import log10_e_signs
 from verify.linear import COMPONENTS
@@ -77,7 +78,7 @@ def closed_need(law: Law, excess: float, *, alpha: float, power: float, by_e: bo
             return closed.log10_e(law, n, total) >= -log10(alpha)
         return total > 0 and float(closed.log10_p(law, n, total)) <= log10(alpha)
 
-    return _smallest(reaches, MOST)
+    return least(reaches, MOST)
 
 
 def twin_need(rate: float, *, alpha: float, power: float, by_e: bool = False) -> int | None:
@@ -94,7 +95,7 @@ def twin_need(rate: float, *, alpha: float, power: float, by_e: bool = False) ->
             return False
         return rate == 1 or float(binomial_log10_sf(n, rate, wins)) >= log10(power)
 
-    return _smallest(reaches, _MOST_TWINS)
+    return least(reaches, _MOST_TWINS)
 
 
 def open_need(z: float, n: int, *, alpha: float, power: float, by_e: bool = False) -> int | None:
@@ -134,18 +135,4 @@ def smallest_rate(n: int, *, alpha: float, power: float) -> float | None:
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (low, middle) if float(binomial_log10_sf(n, middle, wins)) >= log10(power) else (middle, high)
-    return high
-
-
-def _smallest(reaches: Callable[[int], bool], most: int) -> int | None:
-    """By doubling and bisection; `reaches` may waver by a few, as a lattice does."""
-    high = 1
-    while not reaches(high):
-        high *= 2
-        if high > most:
-            return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reaches(middle) else (middle, high)
     return high

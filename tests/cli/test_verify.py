@@ -367,6 +367,7 @@ def test_counts_as_weights(marked, tokenizer_file):
     assert (f["test"], f["rule"], f["found"]) == ("closed", "counts", True)
     assert f["options"]["weights"] == "counts"
     assert f["n_positions"] == 1200
+    assert any("no prompt held marked text" in a for a in f["assumptions"])  # prompts are filtered pair by pair only
     _, out, _ = radiolabel(*arguments, "--format", "text", marked / "marked.jsonl")
     assert "was found in the answers" in out
     assert max(map(len, out.splitlines())) <= 80

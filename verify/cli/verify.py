@@ -146,7 +146,7 @@ def verify(
     if taken:
         check_unchanged(files, before)
         found = taken.scored(summary, tokenizer=tokenizer.digest if tokenizer else None)
-        weighed = linear_finding.find(found, key, alpha=alpha, options=options | {"prompt_windows": "count"})
+        weighed = linear_finding.find(found, key, alpha=alpha, options=options)
         print_record(weighed.to_dict(), lambda: linear_text(weighed), output_format)
         return 1 if exit_code and not weighed.found else 0
     pairs, n_not_served = summary.pairs, None

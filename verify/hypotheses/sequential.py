@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincc, betaln, ndtri, roots_laguerre
 
+from verify.bisection import least
 from verify.distinct import Pairs, distinct
 from verify.hypotheses import closed
 from verify.scoring import score
@@ -168,16 +169,8 @@ def _further_pairs(law: Law, n: int, total: int, excess: float, alpha: float) ->
     if reached(0):
         return 0
     # ln e is convex in m and below the threshold at 0: it crosses it once.
-    high = 1
-    while not reached(high):
-        high *= 2
-        if high > MOST_PAIRS:
-            return inf
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) else (middle, high)
-    return high
+    further = least(reached, MOST_PAIRS)
+    return inf if further is None else further
 
 
 def _recent(counts: NDArray[Any]) -> tuple[float, float]:
