@@ -34,14 +34,19 @@ def digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def parse_canonical(data: bytes, name: str) -> dict[str, Any]:
+def parse_canonical(data: bytes, name: str, *, limit: int = MAX_BYTES) -> dict[str, Any]:
     """The object of a file that is its canonical JSON and one LF.
+
+    Args:
+        data: the whole file.
+        name: what errors call it.
+        limit: bytes that it has at most.
 
     Raises:
         InputError: anything else, another spelling of the same object included.
     """
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{name}: more than {MAX_BYTES} bytes, expected at most that")
+    if len(data) > limit:
+        raise InputError(f"{name}: more than {limit} bytes, expected at most that")
     value = decode(data, ANY, name=name, line=None)
     if not isinstance(value, dict):
         raise InputError(f"{name}: {quoted(value)}, expected a JSON object")
@@ -53,17 +58,25 @@ def parse_canonical(data: bytes, name: str) -> dict[str, Any]:
     return value
 
 
-def read_canonical(path: str) -> dict[str, Any]:
+def read_canonical(path: str, *, limit: int = MAX_BYTES) -> dict[str, Any]:
     """The object in a file; see `parse_canonical`.
 
     Raises:
         InputError: also when the file cannot be read.
     """
-    name = display_name(path)
+    return parse_canonical(read_bytes(path, limit), display_name(path), limit=limit)
+
+
+def read_bytes(path: str, limit: int) -> bytes:
+    """A file's bytes, at most one more than `limit`, so that whoever parses them sees that there are too many.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            return file.read(limit + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = (isinstance(error, OSError) and error.strerror) or error
+        name = display_name(path)
         raise InputError(f"{name}: cannot be read: {str(reason).lower()}, expected a readable file") from None
-    return parse_canonical(data, name)

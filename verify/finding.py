@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, inf, log10, sqrt
 from typing import Any, Final
@@ -11,8 +12,10 @@ from scipy.special import ndtri
 from verify.errors import Refused
 from verify.hypotheses import closed
 from verify.hypotheses.decoys import DecoyRank
+from verify.measured import Decoys, MeasuredClosed
 from verify.planned import plan_sentence
 from verify.scoring import Score, Summary
+from verify.tested import Tested
 from watermark import __version__
 from watermark.keys import ValueKey
 from watermark.prf import PRF_ID
@@ -139,6 +142,7 @@ class Finding:
             "rank": self.decoys.rank,
             "log10_p": self.decoys.log10_p,
             "seed": self.decoys.seed,
+            "histogram": list(self.decoys.histogram),
         }
         return record | {
             "found": self.found,
@@ -159,58 +163,94 @@ def find(
     options: dict[str, Any],
     n_not_served: int | None = None,
 ) -> Finding:
-    """Turn a key's score on a corpus into a Finding.
+    """Turn a key's score on a corpus into a Finding: `measure`, then `conclude`."""
+    measured = measure(summary, score, decoys=decoys, n_not_served=n_not_served)
+    return conclude(measured, Tested.of(key), alpha=alpha, tokenizer=tokenizer, options=options)
+
+
+def measure(
+    summary: Summary,
+    score: Score,
+    *,
+    decoys: DecoyRank | None = None,
+    n_not_served: int | None = None,
+    accumulation: Iterable[tuple[int, int, int]] = (),
+) -> MeasuredClosed:
+    """What takes the text and the key.
 
     Args:
         summary: of the corpus.
-        key: the key.
         score: of the pairs that were scored.
-        alpha: the threshold.
         decoys: rank among decoys, if any.
+        n_not_served: pairs left out because their window was never served, None if nothing was left out so.
+        accumulation: (tokens looked up, distinct pairs scored, total) as the text goes on.
+    """
+    dropped = {
+        "first_h": summary.n_first_h,
+        "repeated_window": summary.n_repeated_window,
+        "copied_from_prompt": summary.n_copied_from_prompt,
+        "duplicate": summary.n_duplicate,
+        "other_channel": score.n_other_channel,
+    }
+    return MeasuredClosed(
+        n_documents=summary.n_documents,
+        n_empty=summary.n_empty,
+        n_seen=summary.n_seen,
+        n_dropped=dropped | ({} if n_not_served is None else {"not_served": n_not_served}),
+        n_scored=score.n,
+        total=str(score.total),
+        total_squares=str(score.total_squares),
+        decoys=None if decoys is None else Decoys(**vars(decoys)),
+        accumulation=tuple((tokens, n, str(total)) for tokens, n, total in accumulation),
+    )
+
+
+def conclude(
+    measured: MeasuredClosed, key: Tested, *, alpha: float, tokenizer: str | None, options: dict[str, Any]
+) -> Finding:
+    """What follows from a measurement, by arithmetic alone.
+
+    Which windows were served depends on the key: where only those were scored, only the e-value is valid, and
+    `log10_p` is that of 1 / e.
+
+    Args:
+        measured: the sums.
+        key: what was tested.
+        alpha: the threshold.
         tokenizer: its digest, if one was given.
         options: every choice that can move the number.
-        n_not_served: pairs left out because their window was never served. Which windows were served depends on the
-            key, so that only the e-value is valid, and `log10_p` is that of 1 / e. None if nothing was left out so.
 
     Raises:
         Refused: fewer than `MIN_SCORED` pairs.
     """
-    if score.n < MIN_SCORED:
+    n, total, squares = measured.n_scored, int(measured.total), int(measured.total_squares)
+    if n < MIN_SCORED:
         raise Refused(
-            f"only {score.n} of {summary.n_seen} tokens can be scored for channel {key.channel}, "
+            f"only {n} of {measured.n_seen} tokens can be scored for channel {key.channel}, "
             f"and fewer than {MIN_SCORED} say nothing",
             hint="collect more answers; at width 2 and a whole share about 9 tokens in 10 are scorable",
         )
-    scheme = key.deployment.scheme
-    law, n = scheme.law, score.n
-    mean = score.total / law.unit / n
-    log10_e = closed.log10_e(law, n, score.total)
+    law, served, d = key.scheme.law, "not_served" in measured.n_dropped, measured.decoys
+    mean = total / law.unit / n
     # Few or equal scores look too certain: the null's own variance is the least that is believed.
-    variance = max(score.total_squares / law.unit**2 / n - mean**2, law.variance)
+    variance = max(squares / law.unit**2 / n - mean**2, law.variance)
     half = float(ndtri(0.5 + INTERVAL_LEVEL / 2)) * sqrt(variance / n)
     excess = mean - law.mean
     return Finding(
-        n_documents=summary.n_documents,
-        n_empty=summary.n_empty,
-        n_seen=summary.n_seen,
-        n_dropped={
-            "first_h": summary.n_first_h,
-            "repeated_window": summary.n_repeated_window,
-            "copied_from_prompt": summary.n_copied_from_prompt,
-            "duplicate": summary.n_duplicate,
-            "other_channel": score.n_other_channel,
-        }
-        | ({} if n_not_served is None else {"not_served": n_not_served}),
+        n_documents=measured.n_documents,
+        n_empty=measured.n_empty,
+        n_seen=measured.n_seen,
+        n_dropped=measured.n_dropped,
         n_scored=n,
-        log10_p=_log10_p(law, n, score.total, served=n_not_served is not None),
-        log10_e=log10_e,
+        log10_p=_log10_p(law, n, total, served=served),
+        log10_e=closed.log10_e(law, n, total),
         excess=excess,
         excess_interval=(excess - half, excess + half),
-        decoys=decoys,
+        decoys=None if d is None else DecoyRank(d.n, d.rank, d.seed, d.histogram),
         alpha=alpha,
-        smallest_share=_smallest_share(scheme, n, alpha, served=n_not_served is not None),
-        scheme=scheme.spec,
-        width=key.deployment.width,
+        smallest_share=_smallest_share(key.scheme, n, alpha, served=served),
+        scheme=key.scheme.spec,
+        width=key.width,
         key_id=key.id,
         channel=key.channel,
         key_path=key.path,

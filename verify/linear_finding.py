@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from math import log10
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from verify import linear
 from verify.errors import Refused
 from verify.finding import INTERVAL_LEVEL, MIN_SCORED, POWER, log10_sum, p_value, upper
 from verify.hypotheses import counted, open, reference
+from verify.linear import LinearForm
+from verify.measured import FORM_BINS, Form, MeasuredForm
 from verify.planned import plan_sentence
+from verify.tested import Tested
 from watermark import __version__
 from watermark.keys import ValueKey
 from watermark.prf import PRF_ID
@@ -145,53 +150,102 @@ class LinearFinding:
 
 
 def find(scored: open.Scored, key: ValueKey, *, alpha: float, options: dict[str, Any]) -> LinearFinding:
-    """Turn scored predictions into a Finding.
+    """Turn scored predictions into a Finding: `measure`, then `conclude`."""
+    return conclude(measure(scored), Tested.of(key), alpha=alpha, options=options)
+
+
+def measure(scored: open.Scored) -> MeasuredForm:
+    """What takes the predictions and the key."""
+    form = scored.form
+    own = ("rule", "suspect", "tokenizer", "reference_model", "served", "n_texts", "n_positions", "n_dropped")
+    return MeasuredForm(
+        form=Form(
+            n_windows=form.n_windows,
+            n_terms=form.n_terms,
+            total=str(form.total),
+            sum_coefficients=str(form.sum_coefficients),
+            sum_squares=str(form.sum_squares),
+            positive=_sparse(form.positive),
+            negative=_sparse(form.negative),
+        ),
+        n_ends=scored.n_ends,
+        n_cut=scored.n_cut,
+        **{name: getattr(scored, name) for name in own},
+    )
+
+
+def conclude(measured: MeasuredForm, key: Tested, *, alpha: float, options: dict[str, Any]) -> LinearFinding:
+    """What follows from a measurement, by arithmetic alone.
 
     Raises:
         Refused: fewer than `MIN_SCORED` windows, or served texts without the places where they ended.
     """
-    if scored.n_cut and not scored.n_ends:
+    if measured.n_cut and not measured.n_ends:
         raise Refused(
             "no served text has a record after its last token, and whether a text goes on depends on the key",
             hint="probe the texts again with --served",
         )
-    form, law, n = scored.form, key.deployment.scheme.law, scored.form.n_windows
+    form, law, n = _form(measured.form), key.scheme.law, measured.form.n_windows
     if n < MIN_SCORED or form.n_terms == 0:
         raise Refused(
-            f"only {n} of {scored.n_positions} positions can be scored for channel {key.channel}, "
+            f"only {n} of {measured.n_positions} positions can be scored for channel {key.channel}, "
             f"and fewer than {MIN_SCORED} say nothing",
             hint="probe more texts",
         )
     log10_e, deviation = linear.log10_e(law, form), linear.standard_deviation(law, form)
     excess = linear.centred_sum(law, form) / n
     half = float(ndtri(0.5 + INTERVAL_LEVEL / 2)) * deviation / n
-    smallest = linear.detectable(law, form, log10(alpha), mixture=scored.served) + float(ndtri(POWER)) * deviation
+    smallest = linear.detectable(law, form, log10(alpha), mixture=measured.served) + float(ndtri(POWER)) * deviation
     return LinearFinding(
-        test="closed" if scored.rule in (reference.RULE, counted.RULE) else "open",
-        suspect=scored.suspect,
-        reference_model=scored.reference_model,
-        tokenizer=scored.tokenizer,
-        served=scored.served,
-        rule=scored.rule,
-        n_texts=scored.n_texts,
-        n_positions=scored.n_positions,
-        n_dropped=scored.n_dropped,
+        test="closed" if measured.rule in (reference.RULE, counted.RULE) else "open",
+        suspect=measured.suspect,
+        reference_model=measured.reference_model,
+        tokenizer=measured.tokenizer,
+        served=measured.served,
+        rule=measured.rule,
+        n_texts=measured.n_texts,
+        n_positions=measured.n_positions,
+        n_dropped=measured.n_dropped,
         n_scored=n,
         n_terms=form.n_terms,
-        log10_p=-max(log10_e, 0.0) + 0.0 if scored.served else linear.log10_p(law, form),
+        log10_p=-max(log10_e, 0.0) + 0.0 if measured.served else linear.log10_p(law, form),
         log10_e=log10_e,
-        log10_p_estimate=None if scored.served else linear.log10_p_estimate(law, form),
+        log10_p_estimate=None if measured.served else linear.log10_p_estimate(law, form),
         z=linear.z(law, form),
         excess=excess,
         excess_interval=(excess - half, excess + half),
         smallest_excess=smallest / n,
         alpha=alpha,
-        scheme=key.deployment.scheme.spec,
-        width=key.deployment.width,
+        scheme=key.scheme.spec,
+        width=key.width,
         key_id=key.id,
         channel=key.channel,
         key_path=key.path,
         prf=PRF_ID,
         options=options,
         version=__version__,
+    )
+
+
+def _sparse(histogram: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+    at = np.flatnonzero(histogram)
+    return tuple(zip(at.tolist(), histogram[at].tolist(), strict=True))
+
+
+def _dense(bins: tuple[tuple[int, int], ...]) -> NDArray[np.int64]:
+    histogram = np.zeros(FORM_BINS, dtype=np.int64)
+    for at, n in bins:
+        histogram[at] = n
+    return histogram
+
+
+def _form(form: Form) -> LinearForm:
+    return LinearForm(
+        n_windows=form.n_windows,
+        n_terms=form.n_terms,
+        total=int(form.total),
+        sum_coefficients=int(form.sum_coefficients),
+        sum_squares=int(form.sum_squares),
+        positive=_dense(form.positive),
+        negative=_dense(form.negative),
     )

@@ -1,6 +1,7 @@
 """Pairs of twins, and how likely a suspect holds each member. Normative text: docs/spec/pair.md.
 
 Who made a pair recorded which member was served; who probes a suspect never looks; `join` brings both together.
+`verify.redaction` has pairs without their texts.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -19,16 +20,22 @@ from verify.errors import InputError, Refused, quoted
 from verify.inputs.lines import read_lines
 from verify.records import MAX_TOKENS, Count, Digest
 from watermark.errors import KeyFileError
-from watermark.keys import EpochKey
+from watermark.keys import CoinKey
 from watermark.windows import MAX_ID
 
+if TYPE_CHECKING:
+    from verify.redaction import RedactedPair
+
 PAIR: Final = "pair"
+REDACTED: Final = "redacted-pair"
 LIKELIHOOD: Final = "likelihood"
 VERSION: Final = 1
 
 _Ids = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)], ...], msgspec.Meta(max_length=MAX_TOKENS)]
 _Log = Annotated[float, msgspec.Meta(ge=-1e300, le=0)]  # differences stay finite
-_Record = TypeVar("_Record", "Pair", "Likelihood")
+Record = TypeVar("Record", "Pair", "RedactedPair", "Likelihood")
+_T = TypeVar("_T", "Pair", "RedactedPair", "Pair | RedactedPair", "Likelihood")
+AnyPair = TypeVar("AnyPair", "Pair", "RedactedPair", "Pair | RedactedPair")
 
 
 class Member(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,6 +86,11 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     digests: tuple[Digest, Digest]
     replayed: bool | None = None
 
+    @property
+    def equal(self) -> bool:
+        """Whether both members have the same text: a tie, whatever the numbers say."""
+        return self.members[0].text == self.members[1].text
+
     @classmethod
     def of(cls, *, prompt: str, members: tuple[Member, Member], **others: Any) -> Pair:
         """A pair with the digests of its members."""
@@ -92,7 +104,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Raises:
             InputError: a value that a reader would refuse.
         """
-        return _to_json(self, PAIR, pair)
+        return line_of(self, PAIR, pair)
 
 
 class Likelihood(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -116,13 +128,18 @@ class Likelihood(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     suspect: str
     reference_model: str | None = None
 
+    @property
+    def alike(self) -> bool:
+        """Whether both members have the same numbers, as a probe writes of equal texts."""
+        return all(v is None or v[0] == v[1] for v in (self.tokens, self.log_likelihood, self.reference))
+
     def to_json(self) -> bytes:
         """The record as one line without its end.
 
         Raises:
             InputError: a value that a reader would refuse.
         """
-        return _to_json(self, LIKELIHOOD, likelihood)
+        return line_of(self, LIKELIHOOD, likelihood)
 
 
 def pair(record: object, where: str) -> Pair:
@@ -131,7 +148,12 @@ def pair(record: object, where: str) -> Pair:
     Raises:
         InputError: not a pair, one of a later version, or digests that are not its members'.
     """
-    found = _convert(record, where, PAIR, Pair)
+    if isinstance(record, dict) and record.get("radiolabel") == REDACTED:
+        raise Refused(
+            f"{where}: a redacted pair, expected one with its prompt and its texts",
+            hint="only radiolabel test twin --likelihoods does without; take the file that this one was made from",
+        )
+    found = convert(record, where, PAIR, Pair)
     if len({member.token_ids is None for member in found.members}) == 2:
         raise InputError(f"{where}: one member has token_ids and the other has none, expected both or neither")
     for index, (member, digest) in enumerate(zip(found.members, found.digests, strict=True)):
@@ -150,7 +172,7 @@ def likelihood(record: object, where: str) -> Likelihood:
     Raises:
         InputError: not a likelihood, one of a later version, or numbers that no model gives.
     """
-    found = _convert(record, where, LIKELIHOOD, Likelihood)
+    found = convert(record, where, LIKELIHOOD, Likelihood)
     if (found.reference is None) != (found.reference_model is None):
         raise InputError(f"{where}: reference and reference_model, expected both or neither")
     for index, (tokens, value) in enumerate(zip(found.tokens, found.log_likelihood, strict=True)):
@@ -167,10 +189,15 @@ def read_pairs(path: str) -> Iterator[Pair]:
 
     Raises:
         InputError: unreadable or malformed input, or an id that stands in the file twice.
-        Refused: an answer that stands in two pairs, by its request id.
+        Refused: an answer that stands in two pairs, by its request id; a redacted pair.
     """
+    yield from apart((where, pair(record, where)) for where, record in read_lines(path, PAIR))
+
+
+def apart(records: Iterable[tuple[str, AnyPair]]) -> Iterator[AnyPair]:
+    """The pairs of a file, no two of the same id, and none of an answer that another has; see `read_pairs`."""
     drawn: set[str] = set()
-    for found in _unique((where, pair(record, where)) for where, record in read_lines(path, PAIR)):
+    for found in _unique(records):
         requests = {found.id, found.request or found.id}
         if not drawn.isdisjoint(requests):
             raise Refused(
@@ -181,13 +208,12 @@ def read_pairs(path: str) -> Iterator[Pair]:
         yield found
 
 
-def check_coins(pairs: Iterable[Pair], key: EpochKey) -> Iterator[Pair]:
+def check_coins(pairs: Iterable[AnyPair], coins: CoinKey) -> Iterator[AnyPair]:
     """The pairs, each as soon as its coin was computed again.
 
     Raises:
         Refused: a pair whose `served` is not the coin of its id under this key.
     """
-    coins = key.coin_key()
     for found in pairs:
         try:
             coin = coins.coin(found.id)
@@ -216,7 +242,7 @@ class Scored:
         conversation: see `Pair`.
         drawn: see `Pair`.
         served: see `Pair`.
-        equal: whether both members have the same text: a tie, whatever the numbers say.
+        equal: see `Pair`.
         replayed: see `Pair`.
         likelihood: of the members, in the pair's order, or None.
     """
@@ -261,21 +287,23 @@ class Joined:
     missing: tuple[Scored, ...]
 
 
-def join(pairs: Iterable[Pair], likelihoods: Iterable[Likelihood]) -> Joined:
+def join(pairs: Iterable[Pair | RedactedPair], likelihoods: Iterable[Likelihood]) -> Joined:
     """Bring pairs and likelihoods together.
 
     Raises:
-        Refused: a likelihood without its pair or of other members, repeated ids, or more than one suspect or
-            reference.
+        Refused: a likelihood without its pair or of other members, repeated ids, more than one suspect or reference,
+            or a redacted pair that says its texts are equal, and the likelihoods are not.
     """
     unscored: dict[str, Callable[..., Scored]] = {}
     digests: dict[str, tuple[str, str]] = {}
+    stated_equal: set[str] = set()  # of redacted pairs: whoever wants to hide a loss could call it a tie
     for p in pairs:
         if p.id in digests:
             raise Refused(f"pair {quoted(p.id)} is there twice, expected distinct ids")
-        equal = p.members[0].text == p.members[1].text
-        unscored[p.id] = partial(Scored, p.id, p.account, p.conversation, p.drawn, p.served, equal, p.replayed)
+        unscored[p.id] = partial(Scored, p.id, p.account, p.conversation, p.drawn, p.served, p.equal, p.replayed)
         digests[p.id] = p.digests
+        if p.equal and not isinstance(p, Pair):
+            stated_equal.add(p.id)
     scored: list[Scored] = []
     models: tuple[str, str | None] | None = None
     for x in likelihoods:
@@ -285,6 +313,11 @@ def join(pairs: Iterable[Pair], likelihoods: Iterable[Likelihood]) -> Joined:
             raise Refused(f"likelihood {quoted(x.id)} is of other texts than the pair of this id")
         if x.id not in unscored:
             raise Refused(f"likelihood {quoted(x.id)} is there twice, expected distinct ids")
+        if x.id in stated_equal and not x.alike:
+            raise Refused(
+                f"likelihood {quoted(x.id)} has two different numbers, and the pair says that its texts are equal",
+                hint="a redacted pair's word is not enough here: take the pairs with their texts",
+            )
         models = models or (x.suspect, x.reference_model)
         if models != (x.suspect, x.reference_model):
             raise Refused(
@@ -304,6 +337,7 @@ _EXPECTED: Final = {
     "served": "0 or 1",
     "drawn": "'serving' or 'later'",
     "replayed": "true or false",
+    "equal": "true or false",
     "members": "two objects with text",
     "token_ids": f"at most {MAX_TOKENS} integers from 0 to {MAX_ID}",
     "tokenizer": "'sha256:' and 64 hexadecimal digits in lower case",
@@ -314,7 +348,12 @@ _EXPECTED: Final = {
 }
 
 
-def _to_json(record: Pair | Likelihood, kind: str, check: Callable[[object, str], object]) -> bytes:
+def line_of(record: Pair | RedactedPair | Likelihood, kind: str, check: Callable[[object, str], object]) -> bytes:
+    """A record as one line without its end: the fields that it has, in the order of their table.
+
+    Raises:
+        InputError: what `check`, the reader, refuses.
+    """
     name = f"{kind} {quoted(record.id)}"
     fields = {"radiolabel": kind, "version": VERSION} | msgspec.structs.asdict(record)
     try:
@@ -325,7 +364,12 @@ def _to_json(record: Pair | Likelihood, kind: str, check: Callable[[object, str]
     return line
 
 
-def _convert(record: object, where: str, kind: str, type_: type[_Record]) -> _Record:
+def convert(record: object, where: str, kind: str, type_: type[Record]) -> Record:
+    """The record that a decoded JSON value is.
+
+    Raises:
+        InputError: of another kind or version, or a field that is missing or of another type.
+    """
     if not isinstance(record, dict) or record.get("radiolabel") != kind:
         found = record.get("radiolabel") if isinstance(record, dict) else record
         raise InputError(f"{where}: radiolabel is {quoted(found)}, expected {quoted(kind)}")
@@ -339,6 +383,8 @@ def _convert(record: object, where: str, kind: str, type_: type[_Record]) -> _Re
     path = found[1] if (found := _AT.search(reason)) else ""
     if "missing required" in reason:
         raise InputError(f"{where}: {kind}{path} without {reason.split('`')[1]!r}")
+    if "unknown field" in reason:
+        raise InputError(f"{where}: {kind} has {quoted(reason.split('`')[1])}, expected the fields of its table alone")
     value: Any = record
     steps = _STEP.findall(path)
     for name, index in steps:
@@ -347,7 +393,7 @@ def _convert(record: object, where: str, kind: str, type_: type[_Record]) -> _Re
     raise InputError(f"{where}: {path[1:]} is {quoted(value)}, expected {_EXPECTED.get(field, 'a string')}")
 
 
-def _unique(records: Iterable[tuple[str, _Record]]) -> Iterator[_Record]:
+def _unique(records: Iterable[tuple[str, _T]]) -> Iterator[_T]:
     seen: set[str] = set()
     for where, record in records:
         if record.id in seen:

@@ -100,12 +100,20 @@ def entries_in(file: IO[bytes], name: str) -> Iterator[RegisterEntry]:
     while line := file.readline(MAX_BYTES + 1):
         number += 1
         where = f"{name}:{number}"
-        value = parse_canonical(line, where)
-        if value.get("radiolabel") != RegisterEntry.what:
-            raise InputError(f"{where}: radiolabel is {quoted(value.get('radiolabel'))}, expected 'registered'")
-        entry: RegisterEntry = convert(value, where, RegisterEntry.what, RegisterEntry, VERSION)
-        entry.check_tokens(where)
-        yield entry
+        yield parse_entry(parse_canonical(line, where), where)
+
+
+def parse_entry(value: dict[str, Any], where: str) -> RegisterEntry:
+    """Check a decoded object.
+
+    Raises:
+        InputError: not a line of a register.
+    """
+    if value.get("radiolabel") != RegisterEntry.what:
+        raise InputError(f"{where}: radiolabel is {quoted(value.get('radiolabel'))}, expected 'registered'")
+    entry: RegisterEntry = convert(value, where, RegisterEntry.what, RegisterEntry, VERSION)
+    entry.check_tokens(where)
+    return entry
 
 
 def check_register(

@@ -117,6 +117,23 @@ def check_token(token: bytes, digest: bytes, roots: Sequence[Certificate]) -> Ti
         raise Refused(f"the timestamp cannot be trusted: {_said(error)}") from None
 
 
+def stated_time(token: bytes) -> datetime:
+    """The time that a token states, with nothing checked: to be shown, never to decide by.
+
+    Args:
+        token: DER.
+
+    Raises:
+        InputError: not a token.
+    """
+    try:
+        return _parse(_respond(token)).tst_info.gen_time
+    except InputError:
+        raise
+    except Exception as error:  # see `check_token`
+        raise InputError(f"not a timestamp token: {_said(error)}") from None
+
+
 def load_roots(path: str) -> list[Certificate]:
     """The certificates of a PEM file.
 

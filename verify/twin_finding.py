@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from math import floor, log10, sqrt
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from verify.errors import Refused
 from verify.finding import INTERVAL_LEVEL, POWER, log10_sum, p_value, upper
 from verify.hypotheses.multiplicity import e_bh, holm
 from verify.hypotheses.twin import Signs, by_group, signed_rank_log10_p
+from verify.measured import AccountSigns, MeasuredTwin, checkpoints
 from verify.planned import plan_sentence
 from verify.power import smallest_rate
 from watermark import __version__
@@ -101,7 +103,7 @@ class TwinFinding:
         drawn: when the twins were drawn: `serving`, `later` or `both`.
         n_drawn_again: pairs whose served answer was drawn again.
         n_replayed: those of them in which it came out token for token.
-        coin_key: id of the epoch key that the coins were recomputed from, or None if they are taken as stated.
+        coin_key: id of the node that the coins were computed from again, or None if they are taken as stated.
         accounts: results per account, if pairs name accounts.
         options: every choice that can move the number, and input digests.
         version: of radiolabel.
@@ -148,7 +150,7 @@ class TwinFinding:
             found.insert(len(drawn), f"{REPLAY}: {self.replay}")
         if self.coin_key is None:
             return [STATED, *found] if "serving" in drawn else found
-        return [f"coins recomputed from epoch key {self.coin_key} are as the pairs state them; {FIXED}", *found]
+        return [f"coins recomputed from node {self.coin_key} are as the pairs state them; {FIXED}", *found]
 
     @property
     def replay(self) -> str:
@@ -202,23 +204,34 @@ def find(
     options: dict[str, Any],
     coin_key: str | None = None,
 ) -> TwinFinding:
-    """Turn scored pairs into a finding.
+    """Turn scored pairs into a finding: `measure`, then `conclude`."""
+    measured = measure(pairs, missing=missing, scored_by=scored_by, coin_key=coin_key)
+    return conclude(measured, missing=missing, statistic=statistic, alpha=alpha, options=options)
+
+
+def measure(
+    pairs: Sequence[Pairwise],
+    *,
+    missing: str,
+    scored_by: str,
+    coin_key: str | None = None,
+    suspect: str | None = None,
+    reference_model: str | None = None,
+) -> MeasuredTwin:
+    """What takes the pairs and their scores.
 
     Args:
         pairs: all pairs, those without a score included.
         missing: what is made of the latter: `loss` counts the missing as losses, `drop` leaves them out.
-        statistic: `sign` or `rank`.
-        alpha: the threshold.
         scored_by: see `TwinFinding`.
-        options: see `TwinFinding`.
         coin_key: see `TwinFinding`.
-
-    Raises:
-        Refused: so few untied pairs that even wins alone could not reach alpha, or ranks where they are not valid.
+        suspect: as the records name it.
+        reference_model: likewise.
     """
     n_pairs = len(pairs)
     n_missing = sum(pair.difference is None for pair in pairs)
     replayed = [pair.replayed for pair in pairs if pair.replayed is not None]
+    drawn = {pair.drawn for pair in pairs}
     if missing == "drop":
         pairs = [pair for pair in pairs if pair.difference is not None]
     d = np.array([np.nan if pair.difference is None else pair.difference for pair in pairs], dtype=np.float64)
@@ -226,43 +239,78 @@ def find(
     unknown = np.isnan(d)
     d[unknown] = -2 * np.abs(d[~unknown]).max(initial=1.0)
     signs = Signs.of(d)
+    named = [pair.conversation for pair in pairs if pair.conversation is not None]
+    alone = len(set(named)) == len(named)
+    rows = [i for i, pair in enumerate(pairs) if pair.account is not None]
+    groups = by_group(d[rows], [str(pairs[i].account) for i in rows])
+    return MeasuredTwin(
+        n_pairs=n_pairs,
+        n_missing=n_missing,
+        **vars(signs),
+        alone=alone,
+        log10_p_rank=signed_rank_log10_p(d) if alone else None,
+        drawn=drawn.pop() if len(drawn) == 1 else "both",  # type: ignore[arg-type]  # readers refuse other words
+        n_drawn_again=len(replayed),
+        n_replayed=sum(replayed),
+        scored_by=scored_by,
+        suspect=suspect,
+        reference_model=reference_model,
+        coin_key=coin_key,
+        accounts=tuple(AccountSigns(account=name, **vars(signs)) for name, signs in groups.items()),
+        accumulation=_accumulation(d),
+    )
+
+
+def conclude(
+    measured: MeasuredTwin, *, missing: str, statistic: str, alpha: float, options: dict[str, Any]
+) -> TwinFinding:
+    """What follows from a measurement, by arithmetic alone.
+
+    Args:
+        measured: the counts.
+        missing: what was made of pairs without a score.
+        statistic: `sign` or `rank`.
+        alpha: the threshold.
+        options: see `TwinFinding`.
+
+    Raises:
+        Refused: so few untied pairs that even wins alone could not reach alpha, or ranks where they are not valid.
+    """
+    signs, alone = Signs(measured.wins, measured.losses, measured.ties), measured.alone
     untied = signs.wins + signs.losses
     if untied * log10(2) < -log10(alpha):
         raise Refused(
-            f"only {untied} of {n_pairs} pairs can be compared, and even wins in all of them could not "
+            f"only {untied} of {measured.n_pairs} pairs can be compared, and even wins in all of them could not "
             f"reach alpha = {alpha:g}",
             hint=f"probe at least {int(np.ceil(-np.log2(alpha)))} pairs that differ",
         )
-    named = [pair.conversation for pair in pairs if pair.conversation is not None]
-    alone = len(set(named)) == len(named)
     if statistic == "rank" and not alone:
         raise Refused(
             "a conversation has more than one pair, and ranks are not valid there",
             hint="use --statistic sign, or one pair a conversation",
         )
-    log10_p_rank = signed_rank_log10_p(d) if alone else None
+    rank = measured.log10_p_rank
     log10_p_sign = signs.log10_p if alone else signs.log10_p_stopped
-    drawn = {pair.drawn for pair in pairs}
     return TwinFinding(
-        n_pairs=n_pairs,
-        n_missing=n_missing,
+        n_pairs=measured.n_pairs,
+        n_missing=measured.n_missing,
         missing=missing,
         signs=signs,
         statistic=statistic,
-        log10_p=log10_p_rank if statistic == "rank" and log10_p_rank is not None else log10_p_sign,
+        log10_p=rank if statistic == "rank" and rank is not None else log10_p_sign,
         log10_p_sign=log10_p_sign,
-        log10_p_rank=log10_p_rank,
+        log10_p_rank=rank,
         log10_e=signs.log10_e,
         win_rate=signs.wins / untied,
         win_interval=wilson(signs.wins, untied),
         smallest_rate=smallest_rate(untied, alpha=alpha, power=POWER) if alone else None,
         alpha=alpha,
-        scored_by=scored_by,
-        drawn=drawn.pop() if len(drawn) == 1 else "both",
-        n_drawn_again=len(replayed),
-        n_replayed=sum(replayed),
-        coin_key=coin_key,
-        accounts=_accounts(pairs, d, alone=alone),
+        scored_by=measured.scored_by,
+        drawn=measured.drawn,
+        n_drawn_again=measured.n_drawn_again,
+        n_replayed=measured.n_replayed,
+        coin_key=measured.coin_key,
+        accounts=_accounts(measured),
         options=options,
         version=__version__,
     )
@@ -279,10 +327,15 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return (max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale))
 
 
-def _accounts(pairs: Sequence[Pairwise], differences: NDArray[np.float64], *, alone: bool) -> tuple[AccountResult, ...]:
-    rows = [i for i, pair in enumerate(pairs) if pair.account is not None]
-    groups = by_group(differences[rows], [str(pairs[i].account) for i in rows])
-    p = np.array([signs.log10_p if alone else signs.log10_p_stopped for signs in groups.values()])
+def _accounts(measured: MeasuredTwin) -> tuple[AccountResult, ...]:
+    groups = {a.account: Signs(a.wins, a.losses, a.ties) for a in measured.accounts}
+    p = np.array([signs.log10_p if measured.alone else signs.log10_p_stopped for signs in groups.values()])
     e = np.array([signs.log10_e for signs in groups.values()])
     adjusted = zip(groups.items(), p, holm(p), e, e_bh(e), strict=True)
     return tuple(AccountResult(name, signs, *map(float, values)) for (name, signs), *values in adjusted)
+
+
+def _accumulation(d: NDArray[np.float64]) -> tuple[tuple[int, int, int], ...]:
+    ends = [*takewhile(lambda n: n < len(d), checkpoints(8)), len(d)]
+    wins, losses = np.cumsum(d > 0), np.cumsum(d < 0)
+    return tuple((n, int(wins[n - 1]), int(losses[n - 1])) for n in ends if n)

@@ -108,5 +108,5 @@ def test_coins_are_assumed_unless_they_were_recomputed():
     f = find(pairs(20, 0), **CHOICES)
     assert f.assumptions[0] == "the coins are as the provider's key gives them"
     again = find(pairs(20, 0), **CHOICES, coin_key="ab12")
-    assert again.assumptions[0].startswith("coins recomputed from epoch key ab12 are as the pairs state them")
+    assert again.assumptions[0].startswith("coins recomputed from node ab12 are as the pairs state them")
     assert again.assumptions[1:] == f.assumptions[1:]

@@ -15,12 +15,15 @@ from contextlib import suppress
 
 import click
 
+from verify.cli.check import check
 from verify.cli.collect import collect
 from verify.cli.commit import commit
 from verify.cli.embed import embed
+from verify.cli.evidence import evidence
 from verify.cli.key import key
 from verify.cli.output import shown
 from verify.cli.plan import plan
+from verify.cli.policy import policy
 from verify.cli.power import power
 from verify.cli.probe import probe
 from verify.cli.test import test
@@ -61,7 +64,7 @@ def cli() -> None:
     """
 
 
-for command in (key, commit, plan, embed, twins, verify, collect, probe, test, power):
+for command in (key, commit, plan, embed, twins, verify, collect, probe, test, power, evidence, policy, check):
     cli.add_command(command)
 
 

@@ -74,6 +74,23 @@ def derive(
     click.echo(derived.id)
 
 
+@key.command()
+@OUTPUT
+def signer(output: str) -> None:
+    """Make a key that signs evidence, and print its public half and what evidence calls it.
+
+    The file is an Ed25519 private key in PEM, as openssl genpkey writes it. It has nothing to do with the keys that
+    mark. Whoever checks evidence needs the public key, from you and not from the evidence.
+
+    \b
+    Example: radiolabel key signer -o signer.pem
+    """
+    from verify.evidence.signing import keyid, new_signer
+
+    public = new_signer(output).public
+    click.echo(f"public {public.hex()}\nkeyid {keyid(public)}")
+
+
 @key.command("id")
 @click.argument("file", type=click.Path())
 def show_id(file: str) -> None:

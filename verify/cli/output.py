@@ -51,6 +51,36 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
+@contextmanager
+def bars(**units: str) -> Iterator[Callable[[str, int], None]]:
+    """Progress on a terminal, silence elsewhere: one bar for each thing that is done, when it begins.
+
+    Args:
+        units: by the name of what is done, with the total if it is known: `reading=" tokens"`, `decoys=" keys/1000"`.
+    """
+    from tqdm import tqdm
+
+    shown: dict[str, tqdm[Any]] = {}
+
+    def advance(what: str, more: int) -> None:
+        if what not in shown:
+            for bar in shown.values():
+                bar.close()
+            unit, _, total = units[what].partition("/")
+            # disable=None: a bar on a terminal only.
+            shown[what] = tqdm(
+                total=int(total) if total else None,
+                unit=unit, unit_scale=True, desc=what, disable=None, leave=False,
+            )  # fmt: skip
+        shown[what].update(more)
+
+    try:
+        yield advance
+    finally:
+        for bar in shown.values():
+            bar.close()
+
+
 def finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     """Refuse NaN, which click's ranges let through; None is an option that was not given."""
     if value is not None and not math.isfinite(value):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from verify.cli.output import FORMAT, PLAN, check_unchanged, counted, digests, finite, print_record
+from verify.cli.output import FORMAT, PLAN, bars, check_unchanged, counted, digests, finite, print_record
 
 if TYPE_CHECKING:
     from verify.linear_finding import LinearFinding
-    from verify.predictions import Prediction
+    from verify.measured import MeasuredForm
 
 # As `verify.hypotheses.open` has them: that module is too heavy for --help. A test compares the two.
 RULE_NAMES = ("difference", "root", "soft", "top1", "hellinger", "log-ratio")
@@ -66,18 +67,12 @@ def open_command(predictions: str, rule: str | None, tokenizer_file: str | None,
       radiolabel test open w.jsonl.gz --key fleet.key --rule soft --alpha 1e-3
       radiolabel test open answers.jsonl --answers tokenizer.json --key fleet.key
     """
-    from verify.answer_predictions import answer_predictions
-    from verify.hypotheses.open import score_predictions
+    from verify.measuring.linear import measure_open
     from verify.tokenization import Tokenizer
 
-    read = None
-    if tokenizer_file is not None:
-        tokenizer = Tokenizer.load(tokenizer_file)
-
-        def read(path: str) -> Iterator[Prediction]:
-            return answer_predictions(path, tokenizer)
-
-    return _run(predictions, score_predictions, {"rule": rule}, read=read, **shared)
+    answers = None if tokenizer_file is None else Tokenizer.load(tokenizer_file)
+    used = {"hypothesis": "open", "rule": rule, "records": "predictions" if answers is None else "answers"}
+    return _run(predictions, partial(measure_open, rule=rule, answers=answers), used, **shared)
 
 
 @click.command("closed")
@@ -92,15 +87,15 @@ def closed_command(predictions: str, **shared: Any) -> int:
     Example:
       radiolabel test closed answers-reference.jsonl --key fleet.key
     """
-    from verify.hypotheses.reference import score_answers
+    from verify.measuring.linear import measure_reference
 
-    return _run(predictions, score_answers, {}, **shared)
+    return _run(predictions, measure_reference, {"hypothesis": "closed-reference"}, **shared)
 
 
 def _run(
     path: str,
-    score: Callable[..., Any],
-    arguments: dict[str, Any],
+    measure: Callable[..., MeasuredForm],
+    used: dict[str, Any],
     *,
     key_file: str,
     tokenizer: str | None,
@@ -109,13 +104,10 @@ def _run(
     plan_file: str | None,
     exit_code: bool,
     output_format: str | None,
-    read: Callable[[str], Iterator[Prediction]] | None = None,
 ) -> int:
-    from tqdm import tqdm
-
-    from verify.linear_finding import find
+    from verify.linear_finding import conclude
     from verify.planned import plan_use
-    from verify.predictions import read_predictions
+    from verify.tested import Tested
     from watermark.keyfile import read_key
     from watermark.keys import ValueKey
 
@@ -127,23 +119,13 @@ def _run(
     files: dict[str, str | None] = {"predictions": path}
     before = digests(files)
     use = plan_use(plan_file)
-    if "rule" in arguments:
-        used = {"hypothesis": "open", "rule": arguments["rule"], "records": "answers" if read else "predictions"}
-    else:
-        used = {"hypothesis": "closed-reference"}
     use.require(**used, key=key.id, alpha=alpha, prompt_windows=prompt_windows, inputs=before)
-    with tqdm(unit=" windows", unit_scale=True, desc="scoring", disable=None, leave=False) as bar:
-        scored = score(
-            read(path) if read else read_predictions(path, tokenizer=tokenizer),
-            key,
-            prompt_windows=prompt_windows == "count",
-            progress=bar.update,
-            **arguments,
-        )
+    with bars(scoring=" windows") as progress:
+        measured = measure(path, key, prompt_windows=prompt_windows, tokenizer=tokenizer, progress=progress)
     check_unchanged(files, before)
-    use.require(reference=scored.reference_model or "none", tokenizer=scored.tokenizer, n=scored.n_texts)
+    use.require(reference=measured.reference_model or "none", tokenizer=measured.tokenizer, n=measured.n_texts)
     options = {"prompt_windows": prompt_windows, "sha256": before["predictions"]} | use.options
-    result = find(scored, key, alpha=alpha, options=options)
+    result = conclude(measured, Tested.of(key), alpha=alpha, options=options)
     print_record(result.to_dict(), lambda: linear_text(result), output_format)
     return 1 if exit_code and not result.found else 0
 

@@ -21,7 +21,7 @@ SHOWN_ACCOUNTS = 20
 @click.option("--likelihoods", type=click.Path(), help="What radiolabel probe --pairs wrote: open weights.")
 @click.option("--answers", type=click.Path(), help="The suspect's answers to the pairs' prompts: text only.")
 @click.option("--key", "key_file", type=click.Path(),
-              help="Epoch key file that served: compute the coins again, refuse pairs that state others.")  # fmt: skip
+              help="Epoch key file that served, or its epoch/NAME/coin: compute the coins again.")  # fmt: skip
 @click.option("--measure", type=click.Choice(["ngram", "subsequence"]), default="ngram", show_default=True,
               help="With --answers: how likeness is measured.")  # fmt: skip
 @click.option("--statistic", type=click.Choice(["sign", "rank"]), default="sign", show_default=True,
@@ -61,53 +61,35 @@ def twin(
       radiolabel test twin pairs.jsonl --likelihoods suspect.jsonl
       radiolabel test twin pairs.jsonl --answers answers.jsonl --key epoch.key
     """
-    from verify.inputs import open_documents
-    from verify.pairs import check_coins, join, read_likelihoods, read_pairs
+    from verify.measuring.twin import LIKELIHOODS, measure_twin
     from verify.planned import plan_use
-    from verify.similarity import compare
-    from verify.twin_finding import Pairwise, find
+    from verify.twin_finding import conclude
     from watermark.keyfile import read_key
-    from watermark.keys import EpochKey
+    from watermark.keys import CoinKey, EpochKey
 
     if (likelihoods is None) == (answers is None):
         raise click.UsageError("give either --likelihoods or --answers")
     if [pairs, likelihoods, answers].count("-") > 1:
         raise click.UsageError("standard input can be one of the files")
     key = read_key(key_file) if key_file else None
-    if key is not None and not isinstance(key, EpochKey):
-        raise click.UsageError(f"{key_file} is not an epoch key, expected that of the epoch that served")
+    if key is not None and not isinstance(key, EpochKey | CoinKey):
+        raise click.UsageError(f"{key_file} is not an epoch key or its node of coins, expected one that served")
+    coins = key.coin_key() if isinstance(key, EpochKey) else key
     files = {"pairs": pairs, "likelihoods": likelihoods, "answers": answers}
     before = digests(files)
     use = plan_use(plan_file)
-    scores = measure if likelihoods is None else "likelihoods"
+    scores = measure if likelihoods is None else LIKELIHOODS
     use.require(hypothesis="twin", scores=scores, statistic=statistic, missing=missing, alpha=alpha, inputs=before)
-    use.require(coins="recomputed" if key else "stated", **({"key": key.id} if key else {}))
-    stated = read_pairs(pairs) if key is None else check_coins(read_pairs(pairs), key)
-    reference = None
-    if likelihoods is not None:
-        joined = join(stated, read_likelihoods(likelihoods))
-        everyone = (*joined.scored, *joined.missing)
-        scored = [Pairwise(s.difference, s.account, s.conversation, s.drawn, s.replayed) for s in everyone]
-        first = joined.scored[0].likelihood if joined.scored else None
-        reference = first.reference_model if first else None
-        scored_by = f"log-likelihood ratio to {reference}" if reference else "log-likelihood per token"
-    else:
-        compared = compare(stated, open_documents(str(answers)), measure)
-        scored = [Pairwise(d, p.account, p.conversation, p.drawn, p.replayed) for p, d in compared]
-        scored_by = f"likeness of the suspect's answers ({measure})"
-    check_unchanged(files, before)
-    use.require(reference=reference or "none", n=len(scored))
-    options = {"statistic": statistic, "missing": missing, "scored_by": scored_by}
-    options["coins"] = f"recomputed from epoch key {key.id}" if key else "as the pairs state them"
-    result = find(
-        scored,
-        missing=missing,
-        statistic=statistic,
-        alpha=alpha,
-        scored_by=scored_by,
-        options=options | {"sha256": before} | use.options,
-        coin_key=key.id if key else None,
+    use.require(coins="recomputed" if key else "stated", **({"key": key.id} if isinstance(key, EpochKey) else {}))
+    measured = measure_twin(
+        pairs, likelihoods=likelihoods, answers=answers, scores=scores, missing=missing, coins=coins
     )
+    check_unchanged(files, before)
+    use.require(reference=measured.reference_model or "none", n=measured.n_pairs)
+    options = {"statistic": statistic, "missing": missing, "scored_by": measured.scored_by}
+    options["coins"] = f"recomputed from node {coins.id}" if coins else "as the pairs state them"
+    options |= {"sha256": before} | use.options
+    result = conclude(measured, missing=missing, statistic=statistic, alpha=alpha, options=options)
     print_record(result.to_dict(), lambda: _text(result), output_format)
     return 1 if exit_code and not result.found else 0
 

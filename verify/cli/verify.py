@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from verify.cli.output import FORMAT, PLAN, check_unchanged, counted, digests, finite, print_record
+from verify.cli.output import FORMAT, PLAN, bars, check_unchanged, counted, digests, finite, print_record
 
 if TYPE_CHECKING:
     from verify.finding import Finding
@@ -75,17 +75,12 @@ def verify(
       radiolabel verify --key fleet.key --tokenizer tokenizer.json a.jsonl
       zcat a.gz | radiolabel verify --key fleet.key --tokenizer tokenizer.json
     """
-    import numpy as np
-    from tqdm import tqdm
-
     from verify import finding, linear_finding
     from verify.cli.test_open import linear_text
-    from verify.corpus import served_windows, summarize_documents
-    from verify.hypotheses.counted import Counted
-    from verify.hypotheses.decoys import rank
-    from verify.inputs import open_documents
+    from verify.measured import MeasuredForm
+    from verify.measuring.closed import measure_closed
     from verify.planned import plan_use
-    from verify.scoring import Summary, score
+    from verify.tested import Tested
     from verify.tokenization import Tokenizer
     from watermark.keyfile import read_key
     from watermark.keys import ValueKey
@@ -126,54 +121,29 @@ def verify(
     options |= use.options
     if source == "-" and sys.stdin.isatty():
         click.echo("reading standard input; end with Ctrl-D", err=True)
-    # disable=None: a bar on a terminal, silence elsewhere.
-    taken = Counted(key) if weights == "counts" else None
-    with tqdm(unit=" tokens", unit_scale=True, desc="reading", disable=None, leave=False) as bar:
-
-        def advance(part: Summary) -> None:
-            bar.update(part.n_seen)
-
-        summary = summarize_documents(
-            open_documents(source, format=input_format, prompts=prompts),
-            key.deployment.width,
+    with bars(reading=" tokens", served=" tokens", decoys=f" keys/{decoys}") as progress:
+        measured = measure_closed(
+            source,
+            key,
+            prompts=prompts,
+            served=served,
             tokenizer=tokenizer,
-            trust_ids=token_ids,
-            skip_repeated=repeated_windows == "skip",
-            take=taken.add if taken else lambda pairs: None,
-            progress=advance,
+            input_format=input_format,
+            repeated_windows=repeated_windows,
+            weights=weights,
+            token_ids=token_ids,
+            decoys=decoys,
+            progress=progress,
         )
-    use.require(n=summary.n_documents)
-    if taken:
-        check_unchanged(files, before)
-        found = taken.scored(summary, tokenizer=tokenizer.digest if tokenizer else None)
-        weighed = linear_finding.find(found, key, alpha=alpha, options=options)
+    check_unchanged(files, before)
+    tested, digest = Tested.of(key), tokenizer.digest if tokenizer else None
+    if isinstance(measured, MeasuredForm):
+        use.require(n=measured.n_texts)
+        weighed = linear_finding.conclude(measured, tested, alpha=alpha, options=options)
         print_record(weighed.to_dict(), lambda: linear_text(weighed), output_format)
         return 1 if exit_code and not weighed.found else 0
-    pairs, n_not_served = summary.pairs, None
-    if served is not None:
-        with tqdm(unit=" tokens", unit_scale=True, desc="served", disable=None, leave=False) as bar:
-            known = served_windows(
-                open_documents(served), key.deployment.width, tokenizer=tokenizer, progress=bar.update
-            )
-        pairs = pairs[np.isin(pairs.window_keys(), known)]
-        n_not_served = len(summary.pairs) - len(pairs)
-    check_unchanged(files, before)
-    scored = score(pairs, key)
-    ranked = None
-    if decoys and served is None and scored.n >= finding.MIN_SCORED:
-        with tqdm(total=decoys, unit=" keys", desc="decoys", disable=None, leave=False) as bar:
-            ranked = rank(summary.pairs, key, n=decoys, progress=bar.update)
-    digest = tokenizer.digest if tokenizer else None
-    result = finding.find(
-        summary,
-        key,
-        scored,
-        alpha=alpha,
-        decoys=ranked,
-        tokenizer=digest,
-        options=options,
-        n_not_served=n_not_served,
-    )
+    use.require(n=measured.n_documents)
+    result = finding.conclude(measured, tested, alpha=alpha, tokenizer=digest, options=options)
     print_record(result.to_dict(), lambda: _text(result), output_format)
     return 1 if exit_code and not result.found else 0
 

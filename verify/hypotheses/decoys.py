@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
-from math import log10
+from math import log10, sqrt
 from typing import Final
 
 import numpy as np
@@ -27,6 +27,7 @@ from watermark.prf import CHUNK_BLOCKS, Prf
 from watermark.secret import Secret
 
 KEYS_AT_ONCE: Final = 256
+EDGES: Final = np.arange(-24, 25) / 4  # of the histogram of z
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,14 @@ class DecoyRank:
         n: decoys.
         rank: 1 is the top; decoys that tie stand before the true key.
         seed: 64 hexadecimal digits, SHA-256 of the pairs' canonical bytes and the key's id.
+        histogram: how many decoys have which z, their distance from the mean in standard deviations of H0: below -6,
+            then 48 steps of a quarter, then from 6 on.
     """
 
     n: int
     rank: int
     seed: str
+    histogram: tuple[int, ...]
 
     @property
     def log10_p(self) -> float:
@@ -90,8 +94,12 @@ def rank(pairs: Pairs, key: ValueKey, *, n: int, progress: Callable[[int], None]
                 sums[i] += scheme.score(prf.words(chunk)).sum()
         return sums
 
-    true, beaten_by = totals([key.value])[0], 0
+    true, beaten_by, histogram = totals([key.value])[0], 0, np.zeros(len(EDGES) + 1, dtype=np.int64)
+    law, size = scheme.law, len(blocks)
     while some := list(islice(decoys, KEYS_AT_ONCE)):
-        beaten_by += int((totals(some) >= true).sum())
+        sums = totals(some)
+        beaten_by += int((sums >= true).sum())
+        z = (sums / law.unit - size * law.mean) / sqrt(max(size, 1) * law.variance)
+        histogram += np.bincount(np.searchsorted(EDGES, z, side="right"), minlength=len(histogram))
         progress(len(some))
-    return DecoyRank(n=n, rank=1 + beaten_by, seed=seed)
+    return DecoyRank(n=n, rank=1 + beaten_by, seed=seed, histogram=tuple(histogram.tolist()))

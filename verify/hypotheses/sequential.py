@@ -26,6 +26,7 @@ from scipy.special import betaincc, betaln, ndtri, roots_laguerre
 from verify.bisection import least
 from verify.distinct import Pairs, distinct
 from verify.hypotheses import closed
+from verify.known import Known
 from verify.scoring import score
 from watermark.keys import ValueKey
 from watermark.schemes.laws import Law
@@ -95,7 +96,7 @@ class ClosedProcess:
 
     def __init__(self, key: ValueKey) -> None:
         self.key = key
-        self._known = _Known()
+        self._known = Known()
         self._counts: list[int] = []
         self._totals: list[int] = []
         self.evidence = Evidence()
@@ -106,7 +107,8 @@ class ClosedProcess:
         Args:
             pairs: of one answer, as `verify.scoring.summarize` leaves them.
         """
-        scored = score(self._known.new(distinct(pairs)), self.key)
+        own = distinct(pairs)
+        scored = score(own[self._known.new(own)], self.key)
         self._counts.append(scored.n)
         self._totals.append(scored.total)
         before = self.evidence
@@ -179,36 +181,6 @@ def _recent(counts: NDArray[Any]) -> tuple[float, float]:
     if not len(later):
         return 0.0, 0.0
     return float(later.mean()), float(later.std(ddof=1)) / sqrt(len(later)) if len(later) > 1 else 0.0
-
-
-class _Known:
-    """A set of pairs in sorted runs, each at least twice as long as the next: 8 or 10 bytes a pair."""
-
-    def __init__(self) -> None:
-        self._runs: list[NDArray[Any]] = []
-
-    def new(self, pairs: Pairs) -> Pairs:
-        """Those of distinct pairs that were not there yet; they are from now on."""
-        keys = _sortable(pairs)
-        fresh = np.ones(len(keys), dtype=bool)
-        for run in self._runs:
-            at = np.searchsorted(run, keys)
-            fresh &= run[np.minimum(at, len(run) - 1)] != keys
-        if fresh.any():
-            self._runs.append(np.sort(keys[fresh]))
-        while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
-            self._runs.append(np.sort(np.concatenate([self._runs.pop(), self._runs.pop()]), kind="stable"))
-        return pairs[fresh]
-
-
-def _sortable(pairs: Pairs) -> NDArray[Any]:
-    """(n,) one key a pair, equal only for equal pairs: uint64, or 10 bytes at width 3."""
-    if pairs.high is None:
-        return pairs.low
-    words = np.empty((len(pairs), 10), dtype=np.uint8)
-    words[:, :2] = pairs.high.astype(">u2").view(np.uint8).reshape(-1, 2)
-    words[:, 2:] = pairs.low.astype(">u8").view(np.uint8).reshape(-1, 8)
-    return words.view("S10").ravel()  # numpy pads with zeros, so that equal length keeps final zeros apart
 
 
 def log10_e_signs(wins: ArrayLike, losses: ArrayLike) -> NDArray[np.float64]:

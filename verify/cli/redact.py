@@ -1,0 +1,83 @@
+"""`radiolabel redact`: what a test needs, without the texts that it does not need."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Any
+
+import click
+
+from verify.cli.output import FORMAT, bars, check_distinct, check_new_file, new_file, print_record
+
+
+@click.command()
+@click.argument("source", metavar="INPUT|-")
+@click.option("--windows", "width", type=click.IntRange(1, 3), metavar="WIDTH",
+              help="INPUT is served transcripts: write their windows, hashed; as wide as the key's.")  # fmt: skip
+@click.option("--salt", help="With --windows: 32 hexadecimal digits, for the same bytes again.  [default: random]")
+@click.option("-o", "--output", required=True, type=click.Path(), help="New file.")
+@click.option("--force", is_flag=True, help="Replace the output if it exists.")
+@FORMAT
+def redact(
+    source: str, width: int | None, salt: str | None, output: str, force: bool, output_format: str | None
+) -> None:
+    """Take customers' texts out of INPUT, which are pairs, or with --windows served transcripts.
+
+    Redacted pairs are enough for radiolabel test twin --likelihoods. They keep ids, accounts and digests: whoever can
+    guess a whole pair sees that the guess is right. A pair that is opened later gives its redacted line again, byte
+    for byte, so commit the redacted file with radiolabel commit log.
+
+    Hashed windows are enough for radiolabel verify --served. They hide who asked what, order and counts. They do not
+    hide which windows were served from anybody who tries them all, and windows that overlap can be put together
+    again. See docs/spec/pair.md and docs/spec/windows.md.
+
+    \b
+    Examples:
+      radiolabel redact pairs.jsonl -o redacted.jsonl
+      radiolabel redact served.jsonl --windows 2 -o windows.txt
+    """
+    if salt is not None and width is None:
+        raise click.UsageError("--salt goes with --windows: redacted pairs have none")
+    check_distinct({"INPUT": source}, {"--output": output})
+    check_new_file(output, force=force)
+    summary = _pairs(source, output, force) if width is None else _windows(source, width, _salt(salt), output, force)
+    print_record(summary, lambda: "\n".join(f"{k}: {v}" for k, v in summary.items()), output_format)
+
+
+def _pairs(source: str, output: str, force: bool) -> dict[str, Any]:
+    from verify.pairs import read_pairs
+    from verify.redaction import redacted
+
+    n = n_equal = 0
+    with bars(redacting=" pairs") as progress, new_file(output, force=force) as file:
+        for pair in read_pairs(source):
+            file.write(redacted(pair).to_json().decode() + "\n")
+            n, n_equal = n + 1, n_equal + pair.equal
+            progress("redacting", 1)
+    return {"file": output, "kind": "redacted-pair", "n": n, "equal": n_equal}
+
+
+def _windows(source: str, width: int, salt: bytes, output: str, force: bool) -> dict[str, Any]:
+    from verify.hashed_windows import lines_of
+    from verify.inputs import open_documents
+    from verify.served import hash_served
+
+    with bars(reading=" tokens") as progress:
+        head, hashes = hash_served(
+            open_documents(source), width, salt=salt, progress=lambda tokens: progress("reading", tokens)
+        )
+    with new_file(output, force=force) as file:
+        for part in lines_of(head, hashes):
+            file.write(part.decode())
+    return {"file": output, "kind": head.what, "n": head.n} | {
+        name: getattr(head, name) for name in ("width", "salt", "tokenizer")
+    }
+
+
+def _salt(text: str | None) -> bytes:
+    if text is None:
+        return secrets.token_bytes(16)
+    if not re.fullmatch("[0-9a-f]{32}", text):
+        raise click.UsageError("--salt is not 32 digits of 0-9a-f; take that of the first line of the file to repeat")
+    return bytes.fromhex(text)

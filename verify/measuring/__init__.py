@@ -1,0 +1,1 @@
+"""Inputs and a key -> what was measured: one module for each kind of test, and `planned`, which a plan tells what."""

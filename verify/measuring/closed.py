@@ -1,0 +1,87 @@
+"""The closed test's measurement: a corpus of answers under a value key."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from verify import finding, linear_finding
+from verify.corpus import served_windows, summarize_documents
+from verify.hypotheses.counted import Counted
+from verify.hypotheses.decoys import rank
+from verify.inputs import open_documents
+from verify.measured import MeasuredClosed, MeasuredForm
+from verify.measuring.accumulation import Accumulation
+from verify.measuring.progress import Progress, silent
+from verify.scoring import Summary, score
+from verify.tokenization import Tokenizer
+from watermark.keys import ValueKey
+
+
+def measure_closed(
+    source: str,
+    key: ValueKey,
+    *,
+    prompts: str | None,
+    served: str | None,
+    tokenizer: Tokenizer | None,
+    input_format: str,
+    repeated_windows: str,
+    weights: str,
+    token_ids: bool,
+    decoys: int,
+    accumulate: bool = False,
+    progress: Progress = silent,
+) -> MeasuredClosed | MeasuredForm:
+    """Read a corpus and score it.
+
+    Args:
+        source: answers, a file or "-".
+        key: the key.
+        prompts: what was asked, in the order of the answers.
+        served: score only windows that stand in these served transcripts.
+        tokenizer: the provider's.
+        input_format: see `verify.inputs.open_documents`.
+        repeated_windows: `skip` or `score`.
+        weights: `distinct`, or `counts` for a linear form.
+        token_ids: trust the input's token ids also where it has text.
+        decoys: how many to rank the key among; none where they are not valid.
+        accumulate: keep the score as the text goes on; takes a second scoring.
+        progress: of "reading", "served" (tokens) and "decoys" (keys).
+
+    Raises:
+        InputError: unreadable or malformed input, or no tokenizer where one is needed.
+        Refused: another tokenizer.
+    """
+    counted = Counted(key) if weights == "counts" else None
+    going = Accumulation(key) if accumulate and not counted and served is None else None
+    taker = counted or going
+
+    def advance(part: Summary) -> None:
+        progress("reading", part.n_seen)
+
+    summary = summarize_documents(
+        open_documents(source, format=input_format, prompts=prompts),
+        key.deployment.width,
+        tokenizer=tokenizer,
+        trust_ids=token_ids,
+        skip_repeated=repeated_windows == "skip",
+        take=taker.add if taker else lambda pairs: None,
+        progress=advance,
+    )
+    if counted:
+        return linear_finding.measure(counted.scored(summary, tokenizer=tokenizer.digest if tokenizer else None))
+    pairs, n_not_served = summary.pairs, None
+    if served is not None:
+        known = served_windows(
+            open_documents(served),
+            key.deployment.width,
+            tokenizer=tokenizer,
+            progress=lambda tokens: progress("served", tokens),
+        )
+        pairs = pairs[np.isin(pairs.window_keys(), known)]
+        n_not_served = len(summary.pairs) - len(pairs)
+    scored, ranked = score(pairs, key), None
+    if decoys and served is None and scored.n >= finding.MIN_SCORED:
+        ranked = rank(summary.pairs, key, n=decoys, progress=lambda done: progress("decoys", done))
+    rows = going.rows() if going else ()
+    return finding.measure(summary, scored, decoys=ranked, n_not_served=n_not_served, accumulation=rows)
