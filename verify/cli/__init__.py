@@ -26,6 +26,7 @@ from verify.cli.plan import plan
 from verify.cli.policy import policy
 from verify.cli.power import power
 from verify.cli.probe import probe
+from verify.cli.redact import redact
 from verify.cli.test import test
 from verify.cli.twins import twins
 from verify.cli.verify import verify
@@ -64,7 +65,7 @@ def cli() -> None:
     """
 
 
-for command in (key, commit, plan, embed, twins, verify, collect, probe, test, power, evidence, policy, check):
+for command in (key, commit, plan, embed, twins, verify, collect, probe, test, power, redact, evidence, policy, check):
     cli.add_command(command)
 
 

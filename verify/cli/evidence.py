@@ -13,6 +13,7 @@ from verify.cli.output import FORMAT, bars, check_distinct, check_new_file, new_
 
 if TYPE_CHECKING:
     from verify.evidence.predicate import Commitments, Other, Rate
+    from verify.register import RegisterEntry
 
 
 @click.command()
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 @click.option("--control", "controls", multiple=True, type=click.Path(),
               help="Evidence on a model that never saw marked text, under one of the same keys.")  # fmt: skip
 @click.option("--other", "others", multiple=True, type=click.Path(),
-              help="Other evidence under one of the same keys.")  # fmt: skip
+              help="Evidence of another plan of the register.")  # fmt: skip
 @click.option("--unrun", multiple=True, metavar="DIGEST=REASON",
-              help="A registered plan under these keys that was not carried out.")  # fmt: skip
+              help="A registered plan that is not shown here; rest=REASON is all others.")  # fmt: skip
 @click.option("--rate", "rate_file", type=click.Path(), help="Measured rate of false accusations, JSON.")
 @click.option("--unsafe-no-plan", is_flag=True, help="Take a plan that was never committed: exploratory.")
 @OUTPUT
@@ -95,15 +96,17 @@ def evidence(
     if any(isinstance(key, MasterKey) for key in keys):
         raise click.UsageError("a master key takes no part in evidence: derive the plan's keys")
     key = read_signer(signer)
+    lines = read_register(register_file) if register_file else []
+    beside = [*(_other(path, control=True) for path in controls), *(_other(path, control=False) for path in others)]
     with bars(reading=" tokens", served=" tokens", decoys=" keys", scoring=" windows", answers=" answers") as progress:
         payload = make(
             planned,
             files,
             [k for k in keys if not isinstance(k, MasterKey)],
-            register=read_register(register_file) if register_file else (),
-            unrun=stated,
+            register=lines,
+            unrun=_unrun(stated, lines, {planned.digest, *(other.plan for other in beside)}),
             commitments=_commitments(master_file, epoch_file, slot_files, _pairs(logs, "--log")),
-            others=[*(_other(path, control=True) for path in controls), *(_other(p, control=False) for p in others)],
+            others=beside,
             rate=None if rate_file is None else _rate(rate_file),
             made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             progress=progress,
@@ -144,6 +147,13 @@ def _pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
             raise click.UsageError(f"{option} {name} is there twice")
         found[name] = rest
     return found
+
+
+def _unrun(stated: dict[str, str], register: list[RegisterEntry], shown: set[str]) -> dict[str, str]:
+    """Reasons by digest; `rest` is a reason for every plan that is neither shown nor named."""
+    rest = stated.pop("rest", None)
+    left = [entry.plan for entry in register if entry.plan not in shown and entry.plan not in stated]
+    return stated if rest is None else stated | dict.fromkeys(left, rest)
 
 
 def _commitments(master: str | None, epoch: str | None, slots: tuple[str, ...], logs: dict[str, str]) -> Commitments:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 
@@ -38,8 +39,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     what: ClassVar[str] = "policy"
     signer: Hex32
     roots: str
-    released: Annotated[str, msgspec.Meta(pattern=rf"^({UNKNOWN}|{_TIME})\Z")]
-    beacon_value: Annotated[str, msgspec.Meta(pattern=rf"^({UNKNOWN}|([0-9a-f]{{2}}){{1,1024}})\Z")]
+    released: str
+    beacon_value: str
     required: tuple[str, ...]
 
     def fields(self) -> dict[str, Any]:
@@ -128,8 +129,17 @@ def _parse(value: dict[str, Any], name: str) -> Policy:
     policy: Policy = convert(value, name, Policy.what, Policy, VERSION)
     check_steps(policy.required, f"{name}: required")
     certificates_in(policy.roots, name)
-    try:
-        policy.released_at()
-    except InputError as error:
-        raise InputError(f"{name}: released: {error}") from None
+    if policy.released != UNKNOWN and not _is_time(policy.released):
+        value = quoted(policy.released)
+        raise InputError(f"{name}: released is {value}, expected unknown, or a time such as 2026-10-01T00:00:00Z")
+    if policy.beacon_value != UNKNOWN and not re.fullmatch("([0-9a-f]{2}){1,1024}", policy.beacon_value):
+        value = quoted(policy.beacon_value)
+        raise InputError(f"{name}: beacon_value is {value}, expected unknown, or 1 to 1024 bytes as digits of 0-9a-f")
     return policy
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return re.fullmatch(_TIME, text) is not None and bool(time_of(text))
+    except InputError:  # such as February 30
+        return False
