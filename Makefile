@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 OUT    ?= demo-output
 MODEL  ?= smollm2
 
-.PHONY: demo test test-slow check format docs calibration throughput effect lab clean
+.PHONY: demo test test-slow round-trip evidence-speed check format docs calibration throughput effect lab clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m demo --model $(MODEL) --out $(OUT)
@@ -15,6 +15,13 @@ test: $(VENV)/.ready
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow
+
+# From keys to a court's page on a real model, with a timestamp authority of its own (docs/round_trip.sh): minutes.
+round-trip: $(VENV)/.ready
+	$(BIN)/python -m pytest tests/engines/test_round_trip.py
+
+evidence-speed: $(VENV)/.ready
+	$(BIN)/python -m benchmarks.evidence_speed
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .
