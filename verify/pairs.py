@@ -377,7 +377,7 @@ def convert(record: object, where: str, kind: str, type_: type[Record]) -> Recor
     if type(version) is not int or version != VERSION:
         raise InputError(f"{where}: {kind} version is {quoted(version)}, expected {VERSION}")
     try:
-        return msgspec.convert(record, type_)
+        return msgspec.convert({k: v for k, v in record.items() if k not in ("radiolabel", "version")}, type_)
     except msgspec.ValidationError as error:
         reason = str(error)
     path = found[1] if (found := _AT.search(reason)) else ""

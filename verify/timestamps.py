@@ -146,7 +146,7 @@ def load_roots(path: str) -> list[Certificate]:
     try:
         with open(path, "rb") as file:
             roots = x509.load_pem_x509_certificates(file.read(MAX_ROOTS_BYTES))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, x509.InvalidVersion) as error:
         reason = (isinstance(error, OSError) and error.strerror) or "no certificates in PEM"
         raise InputError(f"{name}: {reason.lower()}, expected certificates of timestamp authorities") from None
     return list(dict.fromkeys(roots))

@@ -27,6 +27,7 @@ from verify.cli.policy import policy
 from verify.cli.power import power
 from verify.cli.probe import probe
 from verify.cli.redact import redact
+from verify.cli.report import report
 from verify.cli.test import test
 from verify.cli.twins import twins
 from verify.cli.verify import verify
@@ -65,7 +66,9 @@ def cli() -> None:
     """
 
 
-for command in (key, commit, plan, embed, twins, verify, collect, probe, test, power, redact, evidence, policy, check):
+for command in (key, commit, plan, embed, twins, verify, collect, probe, test, power):
+    cli.add_command(command)
+for command in (evidence, redact, policy, check, report):
     cli.add_command(command)
 
 

@@ -46,8 +46,9 @@ def policy(
 
     \b
     Example:
-      radiolabel policy --signer signer.pub --tsa-certs roots.pem --released 2027-05-01T00:00:00Z \\
-        --beacon-value unknown --require plan --require release.keys --require measured -o policy.json
+      radiolabel policy --signer signer.pub --tsa-certs roots.pem \\
+        --released 2027-05-01T00:00:00Z --beacon-value unknown \\
+        --require plan --require release.keys --require measured -o policy.json
     """
     from verify.cli.committed import roots_in
     from verify.evidence.policy import Policy

@@ -46,15 +46,20 @@ def redact(
 
 
 def _pairs(source: str, output: str, force: bool) -> dict[str, Any]:
+    from verify.errors import InputError
     from verify.pairs import read_pairs
     from verify.redaction import redacted
 
     n = n_equal = 0
     with bars(redacting=" pairs") as progress, new_file(output, force=force) as file:
-        for pair in read_pairs(source):
-            file.write(redacted(pair).to_json().decode() + "\n")
-            n, n_equal = n + 1, n_equal + pair.equal
-            progress("redacting", 1)
+        try:
+            for pair in read_pairs(source):
+                file.write(redacted(pair).to_json().decode() + "\n")
+                n, n_equal = n + 1, n_equal + pair.equal
+                progress("redacting", 1)
+        except InputError as error:
+            wrong_kind = n == 0 and "radiolabel is" in error.message
+            raise InputError(error.message, hint="transcripts need --windows" if wrong_kind else error.hint) from None
     return {"file": output, "kind": "redacted-pair", "n": n, "equal": n_equal}
 
 

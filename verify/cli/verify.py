@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--key", "key_file", required=True, type=click.Path(), help="Value key file.")
 @click.option("--tokenizer", "tokenizer_file", type=click.Path(), help="The provider's tokenizer.json.")
 @click.option("--prompts", type=click.Path(), help="What was asked, in the order of the answers.")
-@click.option("--served", type=click.Path(), help="Served transcripts: score only windows that stand in them.")
+@click.option("--served", type=click.Path(), help="Served transcripts, or their hashed windows: score only these.")
 @click.option(
     "--input-format",
     type=click.Choice(["auto", "text", "jsonl", "openai", "sharegpt"]),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from verify.commitment_checks import stamp
 from verify.errors import InputError
+from verify.evidence.deriving import derive
 from verify.evidence.folder import digest_of
 from verify.evidence.policy import Policy
 from verify.evidence.predicate import Predicate
@@ -86,6 +87,16 @@ class Case:
             else:
                 paths[role] = os.path.join(self.folder, name)
         return Given(paths, tuple(missing), tuple(wrong))
+
+    @cached_property
+    def derived(self) -> list[dict[str, Any]]:
+        """What follows from what was measured, by result.
+
+        Raises:
+            Error: a measurement from which nothing follows.
+        """
+        predicate = self.predicate
+        return [derive(predicate.plan, index, result.measured) for index, result in enumerate(predicate.results)]
 
     def digests(self) -> dict[str, str]:
         """SHA-256 by role, as signed."""

@@ -14,7 +14,6 @@ from verify.evidence.case import Case
 from verify.evidence.citations import citations
 from verify.evidence.conformity import differences
 from verify.evidence.decision import decide
-from verify.evidence.deriving import derive
 from verify.evidence.envelope import read_envelope
 from verify.evidence.equality import difference, measurements
 from verify.evidence.folder import digest_of
@@ -125,12 +124,12 @@ def _stopping(case: Case) -> Step:
 
 
 def _derived(case: Case) -> Step:
-    for index, result in enumerate(case.predicate.results):
-        where = f"results[{index}].derived"
-        try:
-            wrong = difference(result.derived, derive(case.predicate.plan, index, result.measured), where)
-        except (Error, WatermarkError) as error:
-            wrong = f"{where}: {error}"
+    try:
+        derived = case.derived
+    except (Error, WatermarkError) as error:
+        return Step(_DERIVED, "failed", str(error))
+    for index, (result, follows) in enumerate(zip(case.predicate.results, derived, strict=True)):
+        wrong = difference(result.derived, follows, f"results[{index}].derived")
         if wrong is not None:
             return Step(_DERIVED, "failed", wrong)
     return Step(_DERIVED, "ok", f"{len(case.predicate.results)} results, equal to the last digit")
@@ -139,8 +138,7 @@ def _derived(case: Case) -> Step:
 def _decision(case: Case) -> Step:
     predicate = case.predicate
     try:
-        derived = [derive(predicate.plan, i, r.measured) for i, r in enumerate(predicate.results)]
-        decided = decide(predicate.plan, derived)
+        decided = decide(predicate.plan, case.derived)
     except (Error, WatermarkError) as error:
         return Step(_DECISION, "failed", str(error))
     wrong = difference(msgspec.to_builtins(predicate.decision), msgspec.to_builtins(decided), "decision")
@@ -159,6 +157,9 @@ def _others(case: Case) -> Step:
         return Step.open(_OTHERS, "there are none")
     registered = {entry.plan for entry in case.predicate.register}
     mine = {key.id for key in case.predicate.plan.keys}
+    files, digests = {other.file for other in others}, {other.sha256 for other in others}
+    if not len(files) == len(digests) == len(others):  # counted twice, one innocent model looks like two
+        return Step(_OTHERS, "failed", "a file is there twice")
     missing = []
     for other in others:
         if case.predicate.register and not other.exploratory and other.plan not in registered:
@@ -173,7 +174,9 @@ def _others(case: Case) -> Step:
             return Step(_OTHERS, "failed", f"{other.file}: {error}")
     if missing:
         return Step.open(_OTHERS, f"these were not given: {', '.join(missing[:5])}")
-    return Step(_OTHERS, "ok", f"{len(others)} files, signed by the same; check each by itself")
+    controls = sum(other.control for other in others)
+    asserted = f"; that {controls} are on models that never saw marked text is asserted" if controls else ""
+    return Step(_OTHERS, "ok", f"{len(others)} files, signed by the same; check each by itself{asserted}")
 
 
 def _check_other(other: Other, path: str, found: str, signer: str, keys: set[str]) -> None:

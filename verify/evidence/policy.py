@@ -116,7 +116,7 @@ def certificates_in(text: str, where: str) -> list[Certificate]:
         return []
     try:
         found = x509.load_pem_x509_certificates(text.encode())
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise InputError(
             f"{where}: roots are not certificates in PEM, expected those of timestamp authorities"
         ) from None
@@ -130,11 +130,11 @@ def _parse(value: dict[str, Any], name: str) -> Policy:
     check_steps(policy.required, f"{name}: required")
     certificates_in(policy.roots, name)
     if policy.released != UNKNOWN and not _is_time(policy.released):
-        value = quoted(policy.released)
-        raise InputError(f"{name}: released is {value}, expected unknown, or a time such as 2026-10-01T00:00:00Z")
+        found = quoted(policy.released)
+        raise InputError(f"{name}: released is {found}, expected unknown, or a time such as 2026-10-01T00:00:00Z")
     if policy.beacon_value != UNKNOWN and not re.fullmatch("([0-9a-f]{2}){1,1024}", policy.beacon_value):
-        value = quoted(policy.beacon_value)
-        raise InputError(f"{name}: beacon_value is {value}, expected unknown, or 1 to 1024 bytes as digits of 0-9a-f")
+        found = quoted(policy.beacon_value)
+        raise InputError(f"{name}: beacon_value is {found}, expected unknown, or 1 to 1024 bytes as digits of 0-9a-f")
     return policy
 
 

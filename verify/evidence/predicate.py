@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from verify import measured
+from verify.beacons import time_of
 from verify.canonical import canonical
 from verify.commitments import EpochCommitment, LogCommitment, MasterCommitment, SlotInclusion, parse_record
 from verify.errors import InputError, quoted
@@ -24,7 +25,7 @@ _Role = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{1,20}\Z")]
 _Long = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 _Log = Annotated[float, msgspec.Meta(ge=-1e12, le=0)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-_Time = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z")]
+_Time = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -221,6 +222,10 @@ def parse_predicate(value: dict[str, Any], name: str) -> Predicate:
     except msgspec.ValidationError as error:
         reason = str(error).replace("`", "")
         raise InputError(f"{where}: not valid: {reason[:1].lower()}{reason[1:]}") from None
+    try:
+        time_of(raw.times.made)
+    except InputError as error:
+        raise InputError(f"{where}: times: {error}") from None
     if raw.rate is not None:
         raw.rate.check(f"{where}: rate")
     found = Predicate(

@@ -12,7 +12,7 @@ from verify.commitments import EpochCommitment, LogCommitment
 from verify.committing import read_raw_lines
 from verify.errors import Error
 from verify.evidence.case import Case
-from verify.evidence.roles import ASKED, answers_role
+from verify.evidence.roles import ASKED, SERVED, answers_role
 from verify.inputs import read_prompts
 from verify.plan_parts import Endpoint, PlannedKey
 from verify.register import check_register
@@ -41,8 +41,8 @@ def steps(case: Case) -> Steps:
     yield from _master_and_epoch(case)
     yield from _numbered("slot", _slots(case))
     yield from _numbered("log", _logs(case))
-    yield "release.keys", _released(case, _KEYS_BEFORE, [case.predicate.commitments.epoch])
-    yield "release.logs", _released(case, _LOGS_BEFORE, list(case.predicate.commitments.logs.values()))
+    yield "release.keys", _keys_released(case)
+    yield "release.logs", _logs_released(case)
 
 
 def _numbered(name: str, found: list[Step]) -> Steps:
@@ -199,15 +199,34 @@ def _logs(case: Case) -> list[Step]:
     return found
 
 
-def _released(case: Case, name: str, records: Sequence[EpochCommitment | LogCommitment | None]) -> Step:
+def _keys_released(case: Case) -> Step:
+    epoch, plan = case.predicate.commitments.epoch, case.predicate.plan
+    if epoch is None:
+        return Step.open(_KEYS_BEFORE, "no commitment is in the file")
+    proven = {proof.path for proof in case.predicate.commitments.slots} | {epoch.epoch.path}
+    # An old commitment says nothing about keys that nobody shows to be in it.
+    lacking = [key.path for key in plan.keys if key.path not in proven]
+    if lacking:
+        return Step.open(_KEYS_BEFORE, f"no proof that {lacking[0]} was among them is in the file")
+    return _released(case, _KEYS_BEFORE, [epoch])
+
+
+def _logs_released(case: Case) -> Step:
+    logs = case.predicate.commitments.logs
+    # A commitment of another file is no substitute for that of what the provider served.
+    lacking = [role for role in SERVED if role in case.predicate.inputs and role not in logs]
+    if not logs or lacking:
+        of = f" of {lacking[0]}" if lacking else ""
+        return Step.open(_LOGS_BEFORE, f"no commitment{of} is in the file")
+    return _released(case, _LOGS_BEFORE, list(logs.values()))
+
+
+def _released(case: Case, name: str, records: Sequence[EpochCommitment | LogCommitment]) -> Step:
     released = case.policy.released_at()
-    given = [record for record in records if record is not None]
-    if not given:
-        return Step.open(name, "no commitment is in the file")
     if released is None:
         return Step.open(name, "the policy does not know when that was")
     latest = []
-    for record in given:
+    for record in records:
         step, when = commitments.stamp(record, case.roots)
         if when is None:
             return Step(name, step.outcome, f"the timestamp: {step.reason}")

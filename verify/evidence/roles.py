@@ -11,6 +11,7 @@ from verify.plans import Plan
 
 ASKED: Final = "asked"  # the prompts that an endpoint was asked
 TOKENIZER: Final = "tokenizer"
+SERVED: Final = ("pairs", "served")  # what a provider says it served: invented later, it would fit any suspect
 # Where a suspect's collected answers are, by hypothesis.
 ANSWERS: Final = {"closed": "input", "sequential": "input", "open": "predictions", "twin": "answers"}
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from verify import finding, linear_finding
-from verify.corpus import served_windows, summarize_documents
+from verify.corpus import summarize_documents
 from verify.hypotheses.counted import Counted
 from verify.hypotheses.decoys import rank
 from verify.inputs import open_documents
@@ -13,6 +11,7 @@ from verify.measured import MeasuredClosed, MeasuredForm
 from verify.measuring.accumulation import Accumulation
 from verify.measuring.progress import Progress, silent
 from verify.scoring import Summary, score
+from verify.served import served_mask
 from verify.tokenization import Tokenizer
 from watermark.keys import ValueKey
 
@@ -38,7 +37,7 @@ def measure_closed(
         source: answers, a file or "-".
         key: the key.
         prompts: what was asked, in the order of the answers.
-        served: score only windows that stand in these served transcripts.
+        served: score only windows that stand in these served transcripts, or in this file of hashed windows.
         tokenizer: the provider's.
         input_format: see `verify.inputs.open_documents`.
         repeated_windows: `skip` or `score`.
@@ -72,13 +71,8 @@ def measure_closed(
         return linear_finding.measure(counted.scored(summary, tokenizer=tokenizer.digest if tokenizer else None))
     pairs, n_not_served = summary.pairs, None
     if served is not None:
-        known = served_windows(
-            open_documents(served),
-            key.deployment.width,
-            tokenizer=tokenizer,
-            progress=lambda tokens: progress("served", tokens),
-        )
-        pairs = pairs[np.isin(pairs.window_keys(), known)]
+        mask = served_mask(served, summary.pairs, tokenizer=tokenizer, progress=lambda done: progress("served", done))
+        pairs = summary.pairs[mask]
         n_not_served = len(summary.pairs) - len(pairs)
     scored, ranked = score(pairs, key), None
     if decoys and served is None and scored.n >= finding.MIN_SCORED:

@@ -1,5 +1,6 @@
 """What a checker trusts, as a file; and the ids of the steps."""
 
+import base64
 import json
 import re
 from datetime import UTC, datetime
@@ -97,8 +98,11 @@ REFUSED = [
     ("roots", [], "roots"),
     ("released", "", "released"),
     ("released", "2027-05-01", "released"),
+    ("released", "2027-5-1T00:00:00Z", "released"),
+    ("released", "2027-05-01T00:00:00Z\n", "released"),
+    ("beacon_value", "ab\n", "beacon_value"),
     ("released", "2027-05-01T00:00:00+00:00", "released"),
-    ("released", "2027-02-30T00:00:00Z", "released: time is '2027-02-30T00:00:00Z'"),
+    ("released", "2027-02-30T00:00:00Z", "released is '2027-02-30T00:00:00Z', expected unknown, or a time"),
     ("released", 1, "released"),
     ("beacon_value", "", "beacon_value"),
     ("beacon_value", "abc", "beacon_value"),
@@ -145,6 +149,15 @@ def test_nothing_is_written_that_would_not_be_read(changes):
     Policy(**whole).to_json()
     with pytest.raises(InputError):
         Policy(**(whole | changes)).to_json()
+
+
+def test_certificates_of_no_known_version_are_refused(write, roots):
+    begin, body, end = re.fullmatch(r"(-.*-\n)([^-]*)(-.*-\n)", roots).groups()
+    der = base64.b64decode(body)
+    assert bytes.fromhex("a003020102") in der
+    other = base64.encodebytes(der.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020104"))).decode()
+    with pytest.raises(InputError, match="certificates in PEM"):
+        read_policy(write(fields(roots=begin + other + end)))
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
