@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+from base64 import b64decode
 from collections.abc import Mapping
 from itertools import accumulate, pairwise
-from math import log10
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from scipy.special import ndtr
 
 from tests import planning
 from verify.canonical import canonical, digest
+from verify.evidence.citations import citations
 from verify.evidence.decision import decide
 from verify.evidence.deriving import derive
 from verify.evidence.envelope import PREDICATE_TYPE, STATEMENT_TYPE, sign
@@ -29,6 +30,7 @@ FLEET, SEVEN, NINE = (
     {"id": letter * 64, "path": f"epoch/q4/{path}"}
     for letter, path in (("a", "fleet"), ("b", "account/7"), ("c", "account/9"))
 )
+CLOSED = planning.TESTS["closed"] | {"hypothesis": "closed", "decoys": 0, "stopping": {"rule": "fixed", "n": 400}}
 RATE = {
     "method": "closed test of innocent students, each under 20 keys",
     "n_trials": 2000,
@@ -146,6 +148,8 @@ def sequential(n: int, excess: float) -> dict[str, Any]:
 
 def plan(hypothesis: str, *, committed: bool = True, **changed: object) -> Plan:
     """A plan, with a timestamp that nothing here reads, or without."""
+    if hypothesis == "closed":
+        changed = {"suspect": planning.TEXTS, "test": CLOSED} | changed
     return parse_plan(planning.record(hypothesis, **{"timestamps": [TOKEN] * committed, **changed}), "plan")
 
 
@@ -176,7 +180,7 @@ def register(plan: Plan, more: list[str]) -> list[dict[str, Any]]:
             previous=previous,
             plan=of,
             keys=(plan.keys[0].id,),
-            plan_tokens=(digest(b"token"),),
+            plan_tokens=(digest(b64decode(TOKEN)),),
             timestamps=(TOKEN,),
         )
         lines.append(entry.fields())
@@ -202,7 +206,7 @@ def evidence(plan: Plan, measured: list[dict[str, Any]], **changed: object) -> d
         ],
         "decision": {"tests": tests, "sentence": decision.sentence},
         "others": [],
-        "citations": ["Somebody 2023, a paper"],
+        "citations": list(citations(plan, typed)),
         "software": {"radiolabel": "0.1.0", "numpy": "2.0"},
         "times": {"made": "2026-12-01T12:00:00Z"},
     }
@@ -210,13 +214,14 @@ def evidence(plan: Plan, measured: list[dict[str, Any]], **changed: object) -> d
 
 
 def write(predicate: Mapping[str, Any], path: Path) -> Path:
-    """The signed file."""
+    """The signed file; whatever stands in it, the envelope is in order."""
+    inputs = predicate["inputs"] if isinstance(predicate["inputs"], dict) else {}
+    names = sorted({name for name in inputs.values() if isinstance(name, str) and name.isprintable()})
     statement = {
         "_type": STATEMENT_TYPE,
         "predicateType": PREDICATE_TYPE,
         "subject": [
-            {"name": name, "digest": {"sha256": digest(name.encode())[7:]}}
-            for name in sorted(predicate["inputs"].values())
+            {"name": name, "digest": {"sha256": digest(name.partition(".")[0].encode())[7:]}} for name in names
         ],
         "predicate": predicate,
     }
@@ -228,18 +233,18 @@ def cases() -> dict[str, dict[str, Any]]:
     """One predicate for each kind of result."""
     keys = [FLEET, SEVEN, NINE]
     family = {"tests": [*(f"q4: {key['path']}" for key in keys), "later 1", "later 2"], "correction": "holm"}
-    texts = {"kind": "texts", "name": "rival", "origin": "its public page"}
-    prompted = planning.TESTS["closed"] | {"hypothesis": "closed", "prompts": True, "decoys": 100_000}
-    found = plan("closed", suspect=texts, test=prompted)
+    prompted = CLOSED | {"prompts": True, "decoys": 100_000}
+    found = plan("closed", test=prompted)
     controls = [other("innocent one", found=False), other("innocent two", found=False)]
     lines = register(found, [controls[0]["plan"], digest(b"unrun"), digest(b"unknown")])
-    seven = plan("closed", keys=[SEVEN], suspect=texts)
+    seven = plan("closed", keys=[SEVEN])
     pairs = {"pairs": "pairs.jsonl", "likelihoods": "likelihoods.jsonl"}
     names = tuple(f"customer-{i:02}" for i in range(1, 31))
     open_inputs: dict[str, object] = {"inputs": {"predictions": "predictions.jsonl"}}
     return {
         "closed-found": evidence(
             found, [closed(60_000, 0.045, decoys=100_000)], rate=RATE, others=controls, register=lines,
+            inputs={"input": "answers.jsonl", "prompts": "prompts.txt", "tokenizer": "tokenizer.json"},
             unrun={digest(b"unrun"): "the suspect's endpoint was closed"},
         ),
         "closed-missed": evidence(seven, [closed(5_000, 0.004)], others=[other("also marked", found=True)]),
@@ -247,7 +252,7 @@ def cases() -> dict[str, dict[str, Any]]:
         "closed-exploratory": evidence(plan("closed", committed=False), [closed(60_000, 0.05)]),
         "closed-account": evidence(seven, [closed(40_000, 0.06)]),
         "many-keys": evidence(
-            plan("closed", keys=keys, family=family, suspect=texts),
+            plan("closed", keys=keys, family=family),
             [closed(9_000, 0.09), closed(4_000, 0.01), closed(7_000, 0.11)],
             others=controls, rate=RATE | {"n_accused": 0, "low": 0.0},
         ),
@@ -282,10 +287,3 @@ def hostile() -> dict[str, Any]:
     nasty["results"][0]["derived"]["sentence"] = "</p><script>document.title</script>"
     nasty["results"][0]["derived"]["assumptions"] = [name]
     return nasty
-
-
-def least(predicate: Mapping[str, Any]) -> float:
-    """The smallest corrected log10 p, and that it is one."""
-    value = min(test["log10_adjusted"] for test in predicate["decision"]["tests"])
-    assert value <= log10(1)
-    return float(value)

@@ -195,8 +195,8 @@ def test_coins_are_computed_again_from_the_key(tossed):
     f = json.loads(out)
     assert (code, err, f["wins"]) == (0, "", 30)
     assert f["coin_key"] == make_epoch(3).coin_key().id
-    assert f["options"]["coins"] == f"recomputed from epoch key {make_epoch(3).id}"
-    assert any(f"coins recomputed from epoch key {make_epoch(3).id}" in a for a in f["assumptions"])
+    assert f["options"]["coins"] == f"recomputed from node {make_epoch(3).coin_key().id}"
+    assert any(f"coins recomputed from node {make_epoch(3).coin_key().id}" in a for a in f["assumptions"])
     assert "epoch.key" not in f["options"]["sha256"]
     code, out, _ = twin(tossed, *arguments, "text", "--key", tossed / "epoch.key")
     assert max(map(len, out.splitlines())) <= 80
