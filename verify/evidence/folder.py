@@ -22,12 +22,15 @@ def digest_of(folder: str, name: str) -> str | None:
     """
     try:
         descriptor = os.open(Path(folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # before Python's `open`, which refuses a folder
+                raise InputError(f"{name}: not a regular file, expected one")
+            with open(descriptor, "rb", closefd=False) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise InputError(f"{name}: cannot be read: {str(reason).lower()}, expected a regular file") from None
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InputError(f"{name}: not a regular file, expected one")
-        return hashlib.file_digest(file, "sha256").hexdigest()
