@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -230,103 +228,6 @@ def check_coins(pairs: Iterable[AnyPair], coins: CoinKey) -> Iterator[AnyPair]:
 def read_likelihoods(path: str) -> Iterator[Likelihood]:
     """The likelihoods of a file in order; see `read_pairs`."""
     return _unique((where, likelihood(record, where)) for where, record in read_lines(path, LIKELIHOOD))
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A pair with a suspect's likelihoods if it has any, and without its texts, so that a million fit in memory.
-
-    Attributes:
-        id: of the pair.
-        account: see `Pair`.
-        conversation: see `Pair`.
-        drawn: see `Pair`.
-        served: see `Pair`.
-        equal: see `Pair`.
-        replayed: see `Pair`.
-        likelihood: of the members, in the pair's order, or None.
-    """
-
-    id: str
-    account: str | None
-    conversation: str | None
-    drawn: str
-    served: int
-    equal: bool
-    replayed: bool | None
-    likelihood: Likelihood | None = None
-
-    @property
-    def difference(self) -> float | None:
-        """Score of the served member less that of its twin, in nats.
-
-        With a reference a member's score is its log-likelihood ratio; without, its log-likelihood per token: the plain
-        one says mostly which member is shorter. Both treat the members alike. None without a likelihood.
-        """
-        if self.likelihood is None:
-            return None
-        if self.equal:
-            return 0.0
-        x, y, n = self.likelihood.log_likelihood, self.likelihood.reference, self.likelihood.tokens
-        s, t = self.served, 1 - self.served
-        if y is None:
-            return x[s] / max(n[s], 1) - x[t] / max(n[t], 1)
-        return (x[s] - y[s]) - (x[t] - y[t])
-
-
-@dataclass(frozen=True)
-class Joined:
-    """Pairs with their likelihoods.
-
-    Attributes:
-        scored: in the order of the likelihoods.
-        missing: pairs without a likelihood: somebody left them out, and must say by which rule.
-    """
-
-    scored: tuple[Scored, ...]
-    missing: tuple[Scored, ...]
-
-
-def join(pairs: Iterable[Pair | RedactedPair], likelihoods: Iterable[Likelihood]) -> Joined:
-    """Bring pairs and likelihoods together.
-
-    Raises:
-        Refused: a likelihood without its pair or of other members, repeated ids, more than one suspect or reference,
-            or a redacted pair that says its texts are equal, and the likelihoods are not.
-    """
-    unscored: dict[str, Callable[..., Scored]] = {}
-    digests: dict[str, tuple[str, str]] = {}
-    stated_equal: set[str] = set()  # of redacted pairs: whoever wants to hide a loss could call it a tie
-    for p in pairs:
-        if p.id in digests:
-            raise Refused(f"pair {quoted(p.id)} is there twice, expected distinct ids")
-        unscored[p.id] = partial(Scored, p.id, p.account, p.conversation, p.drawn, p.served, p.equal, p.replayed)
-        digests[p.id] = p.digests
-        if p.equal and not isinstance(p, Pair):
-            stated_equal.add(p.id)
-    scored: list[Scored] = []
-    models: tuple[str, str | None] | None = None
-    for x in likelihoods:
-        if x.id not in digests:
-            raise Refused(f"likelihood {quoted(x.id)} has no pair", hint="were these pairs probed, or others?")
-        if x.digests != digests[x.id]:
-            raise Refused(f"likelihood {quoted(x.id)} is of other texts than the pair of this id")
-        if x.id not in unscored:
-            raise Refused(f"likelihood {quoted(x.id)} is there twice, expected distinct ids")
-        if x.id in stated_equal and not x.alike:
-            raise Refused(
-                f"likelihood {quoted(x.id)} has two different numbers, and the pair says that its texts are equal",
-                hint="a redacted pair's word is not enough here: take the pairs with their texts",
-            )
-        models = models or (x.suspect, x.reference_model)
-        if models != (x.suspect, x.reference_model):
-            raise Refused(
-                f"likelihood {quoted(x.id)} is of suspect {quoted(x.suspect)} and reference "
-                f"{quoted(x.reference_model)}, expected {quoted(models[0])} and {quoted(models[1])}",
-                hint="test one suspect and one reference at a time",
-            )
-        scored.append(unscored.pop(x.id)(x))
-    return Joined(tuple(scored), tuple(pair() for pair in unscored.values()))
 
 
 _AT: Final = re.compile(r" - at `\$(.*)`$")

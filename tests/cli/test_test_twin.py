@@ -4,8 +4,9 @@ import pytest
 
 from tests.cli.conftest import radiolabel
 from tests.conftest import make_epoch
-from verify import pairs as pairs_module
+from verify import joining
 from verify.cli import main
+from verify.measuring import twin as twin_measuring
 from verify.pairs import Likelihood, Member, Pair
 from watermark.keyfile import write_key
 
@@ -229,7 +230,7 @@ def test_one_pair_with_another_coin_is_refused(tossed, change, by):
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tossed, monkeypatch, capsys):
     """The finding would name a digest of something else."""
-    join = pairs_module.join
+    join = joining.join
 
     def slow(*arguments):
         joined = join(*arguments)
@@ -237,7 +238,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tossed, monkeypatch, ca
             file.write("\n")
         return joined
 
-    monkeypatch.setattr(pairs_module, "join", slow)
+    monkeypatch.setattr(twin_measuring, "join", slow)
     command = ["test", "twin", str(tossed / "pairs.jsonl"), "--likelihoods", str(tossed / "likelihoods.jsonl")]
     assert main(command) == 3
     out, err = capsys.readouterr()

@@ -21,7 +21,8 @@ from verify.distinct import Pairs
 from verify.errors import InputError, Refused
 from verify.hashed_windows import HashedWindows, lines_of
 from verify.inputs import open_documents
-from verify.pairs import Member, Pair, check_coins, join, read_likelihoods, read_pairs
+from verify.joining import join
+from verify.pairs import Member, Pair, check_coins, read_likelihoods, read_pairs
 from verify.records import Document
 from verify.redaction import RedactedPair, read_twins, redacted
 from verify.served import hash_served, served_mask
@@ -107,7 +108,9 @@ def test_the_twin_test_sees_the_same_numbers_without_the_texts(write):
     likelihoods = write(*(x.to_json() for x in found), name="likelihoods.jsonl")
     whole = join(read_twins(write(*(p.to_json() for p in pairs))), read_likelihoods(likelihoods))
     less = join(read_twins(write(*(redacted(p).to_json() for p in pairs))), read_likelihoods(likelihoods))
-    assert whole == less
+    assert [[s.difference for s in part] for part in vars(whole).values()] == [
+        [s.difference for s in part] for part in vars(less).values()
+    ]
     assert len(less.scored) == 6
     assert len(less.missing) == 1
     assert {s.equal for s in less.scored} == {True, False}

@@ -30,8 +30,8 @@ def true_nulls_at_most(log10_p: ArrayLike, alpha: float) -> int:
     """
     p = np.sort(_checked(log10_p))
     m = p.size
-    # i p_(r) > (r - m + i) alpha is i < (m - r) / (1 - p_(r) / alpha) where p_(r) < alpha, and true where it
-    # is not (a p at a bound counts as above it, for logarithms are rounded). What is left of r's bound at i falls as i grows: one crossing.
+    # i p_(r) > (r - m + i) alpha is i < (m - r) / (1 - p_(r) / alpha) where p_(r) < alpha, and true elsewhere. What is
+    # left of these bounds over r > m - i falls as i grows: one crossing.
     ratio = np.minimum(10.0 ** (p - np.log10(alpha)) * _UP, 2.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         bound = np.where(ratio < 1, np.arange(m - 1, -1, -1) / (1 - ratio), np.inf)

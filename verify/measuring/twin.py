@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from verify.inputs import open_documents
+from verify.joining import join
 from verify.measured import MeasuredTwin
-from verify.pairs import check_coins, join, read_likelihoods, read_pairs
+from verify.pairs import check_coins, read_likelihoods, read_pairs
 from verify.redaction import read_twins
 from verify.similarity import compare
 from verify.twin_finding import Pairwise, measure

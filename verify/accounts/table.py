@@ -1,0 +1,109 @@
+"""Accounts tested by their signs, and adjusted for all that were tested.
+
+H0 of an account: the suspect does not depend on the coins of its pairs (`verify.hypotheses.twin`). Coins of different
+accounts are independent, so p-values are too.
+Family-wise: Holm on the exact sign test. False discoveries: e-BH on the sign test's e-value, which is valid whenever
+an account's pairs stopped coming. With two pairs in one conversation p is 1 / e.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log10
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verify.accounts.scores import Scores
+from verify.hypotheses.multiplicity import e_bh, holm
+from verify.hypotheses.sequential import log10_e_signs
+from verify.hypotheses.twin import Signs
+from verify.twin_finding import wilson
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """All accounts that were tested, whatever came of them.
+
+    Attributes:
+        names: (m,) of the accounts.
+        signs: (m, 3) wins, losses, ties.
+        log10_p: (m,) of the sign test.
+        log10_p_holm: (m,) adjusted: compare it with a family-wise level.
+        log10_e: (m,) of the sign test's e-value, times that of the mark if one was given.
+        log10_e_bh: (m,) the smallest false discovery rate at which e-BH names the account.
+        log10_e_mark: (m,) of the account's mark, 0 where none was given.
+    """
+
+    names: tuple[str, ...]
+    signs: NDArray[np.int64]
+    log10_p: Floats
+    log10_p_holm: Floats
+    log10_e: Floats
+    log10_e_bh: Floats
+    log10_e_mark: Floats
+
+    def named(self, level: float, *, by: str) -> NDArray[np.intp]:
+        """Accounts named at a level, the strongest first.
+
+        Args:
+            level: family-wise for `holm`, false discovery rate for `e-bh`.
+            by: `holm` or `e-bh`.
+        """
+        adjusted = self.log10_p_holm if by == "holm" else self.log10_e_bh
+        order = np.lexsort((np.array(self.names, dtype=object).astype(str), -self.log10_e, adjusted))
+        found: NDArray[np.intp] = order[adjusted[order] <= log10(level)]
+        return found
+
+    def row(self, index: int) -> dict[str, Any]:
+        """One account as JSON fields."""
+        wins, losses, ties = self.signs[index].tolist()
+        low, high = wilson(wins, wins + losses)
+        columns = ("log10_p", "log10_p_holm", "log10_e", "log10_e_bh", "log10_e_mark")
+        return {
+            "account": self.names[index],
+            "pairs": wins + losses + ties,
+            "wins": wins,
+            "losses": losses,
+            "ties": ties,
+            "win_rate": wins / (wins + losses) if wins + losses else 0.5,
+            "win_interval": [low, high],
+        } | {name: float(getattr(self, name)[index]) for name in columns}
+
+
+def account_table(scores: Scores, *, missing: str, marks: dict[str, float] | None = None) -> Table:
+    """Test every account that has a pair.
+
+    Args:
+        scores: of the pairs.
+        missing: see `Scores.signs`.
+        marks: log10 e of the account's own channel, by account: independent of the coins, as their keys are, so that
+            the product is an e-value.
+    """
+    signs = scores.signs(missing)
+    log10_p, log10_e = sign_tests(signs, alone=scores.alone)
+    mark = np.array([(marks or {}).get(name, 0.0) for name in scores.names], dtype=np.float64)
+    together = log10_e + mark
+    return Table(
+        names=scores.names,
+        signs=signs,
+        log10_p=log10_p,
+        log10_p_holm=holm(log10_p),
+        log10_e=together,
+        log10_e_bh=e_bh(together),
+        log10_e_mark=mark,
+    )
+
+
+def sign_tests(signs: NDArray[np.int64], *, alone: bool) -> tuple[Floats, Floats]:
+    """(log10 p, log10 e) of (m, 3) wins, losses and ties; equal counts are tested once."""
+    counts, inverse = np.unique(signs[:, :2], axis=0, return_inverse=True)
+    log10_e = log10_e_signs(counts[:, 0], counts[:, 1]) if len(counts) else np.empty(0)
+    tested: Sequence[Signs] = [Signs(int(w), int(l), 0) for w, l in counts]  # noqa: E741
+    log10_p = np.array([s.log10_p if alone else s.log10_p_stopped for s in tested], dtype=np.float64)
+    where = inverse.reshape(-1)
+    return log10_p[where], log10_e[where]
