@@ -8,7 +8,7 @@ an account's pairs stopped coming. With two pairs in one conversation p is 1 / e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log10
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.accounts.marks import Mark
 from verify.accounts.scores import Scores
 from verify.hypotheses.multiplicity import e_bh, holm
 from verify.hypotheses.sequential import log10_e_signs
@@ -34,9 +35,9 @@ class Table:
         signs: (m, 3) wins, losses, ties.
         log10_p: (m,) of the sign test.
         log10_p_holm: (m,) adjusted: compare it with a family-wise level.
-        log10_e: (m,) of the sign test's e-value, times that of the mark if one was given.
+        log10_e: (m,) of the sign test's e-value, joined with that of the mark if one was given.
         log10_e_bh: (m,) the smallest false discovery rate at which e-BH names the account.
-        log10_e_mark: (m,) of the account's mark, 0 where none was given.
+        log10_e_twin: (m,) of the sign test's alone.
     """
 
     names: tuple[str, ...]
@@ -45,7 +46,7 @@ class Table:
     log10_p_holm: Floats
     log10_e: Floats
     log10_e_bh: Floats
-    log10_e_mark: Floats
+    log10_e_twin: Floats
 
     def named(self, level: float, *, by: str) -> NDArray[np.intp]:
         """Accounts named at a level, the strongest first.
@@ -63,7 +64,7 @@ class Table:
         """One account as JSON fields."""
         wins, losses, ties = self.signs[index].tolist()
         low, high = wilson(wins, wins + losses)
-        columns = ("log10_p", "log10_p_holm", "log10_e", "log10_e_bh", "log10_e_mark")
+        columns = ("log10_p", "log10_p_holm", "log10_e", "log10_e_bh", "log10_e_twin")
         return {
             "account": self.names[index],
             "pairs": wins + losses + ties,
@@ -75,27 +76,28 @@ class Table:
         } | {name: float(getattr(self, name)[index]) for name in columns}
 
 
-def account_table(scores: Scores, *, missing: str, marks: dict[str, float] | None = None) -> Table:
+def account_table(scores: Scores, *, missing: str, marks: Mapping[str, Mark] | None = None) -> Table:
     """Test every account that has a pair.
 
     Args:
         scores: of the pairs.
         missing: see `Scores.signs`.
-        marks: log10 e of the account's own channel, by account: independent of the coins, as their keys are, so that
-            the product is an e-value.
+        marks: of the accounts' own channels, by account.
     """
     signs = scores.signs(missing)
-    log10_p, log10_e = sign_tests(signs, alone=scores.alone)
-    mark = np.array([(marks or {}).get(name, 0.0) for name in scores.names], dtype=np.float64)
-    together = log10_e + mark
+    log10_p, twin = sign_tests(signs, alone=scores.alone)
+    joined = twin.copy()
+    for index, name in enumerate(scores.names):
+        if marks and name in marks:
+            joined[index] = marks[name].joined(float(twin[index]))
     return Table(
         names=scores.names,
         signs=signs,
         log10_p=log10_p,
         log10_p_holm=holm(log10_p),
-        log10_e=together,
-        log10_e_bh=e_bh(together),
-        log10_e_mark=mark,
+        log10_e=joined,
+        log10_e_bh=e_bh(joined),
+        log10_e_twin=twin,
     )
 
 

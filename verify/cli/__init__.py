@@ -15,6 +15,7 @@ from contextlib import suppress
 
 import click
 
+from verify.cli.accounts import accounts
 from verify.cli.check import check
 from verify.cli.collect import collect
 from verify.cli.commit import commit
@@ -66,7 +67,7 @@ def cli() -> None:
     """
 
 
-for command in (key, commit, plan, embed, twins, verify, collect, probe, test, power):
+for command in (key, commit, plan, embed, twins, verify, collect, probe, test, accounts, power):
     cli.add_command(command)
 for command in (evidence, redact, policy, check, report):
     cli.add_command(command)

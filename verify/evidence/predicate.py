@@ -228,6 +228,9 @@ def parse_predicate(value: dict[str, Any], name: str) -> Predicate:
         raise InputError(f"{where}: times: {error}") from None
     if raw.rate is not None:
         raw.rate.check(f"{where}: rate")
+    files, digests = {other.file for other in raw.others}, {other.sha256 for other in raw.others}
+    if not len(files) == len(digests) == len(raw.others):  # counted twice, one innocent model looks like two
+        raise InputError(f"{where}: others has a file twice, expected each once")
     found = Predicate(
         plan=parse_plan(raw.plan, f"{where}: plan"),
         inputs=raw.inputs,

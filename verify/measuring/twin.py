@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from verify.inputs import open_documents
-from verify.joining import join
+from verify.joining import meet
 from verify.measured import MeasuredTwin
 from verify.pairs import check_coins, read_likelihoods, read_pairs
 from verify.redaction import read_twins
@@ -14,43 +16,79 @@ from watermark.keys import CoinKey
 LIKELIHOODS = "likelihoods"
 
 
-def measure_twin(
-    pairs: str, *, likelihoods: str | None, answers: str | None, scores: str, missing: str, coins: CoinKey | None
-) -> MeasuredTwin:
-    """Compare served answers with their twins.
+class Comparison:
+    """The pairs of a file one by one, each with how much more the suspect makes of the served member.
 
     Args:
         pairs: file; redacted ones will do with `likelihoods`.
         likelihoods: what a probe wrote, or None.
         answers: the suspect's, or None.
         scores: `likelihoods`, or how likeness is measured.
-        missing: `loss` or `drop`.
         coins: node to compute the coins from again, or None to take them as stated.
 
-    Raises:
-        InputError: malformed input.
-        Refused: records that do not go together, or coins that are not the node's.
+    Attributes:
+        suspect: as the records name it, once one was read.
+        reference_model: likewise.
     """
-    suspect = reference = None
-    if likelihoods is not None:
-        twins = read_twins(pairs)
-        joined = join(twins if coins is None else check_coins(twins, coins), read_likelihoods(likelihoods))
-        everyone = (*joined.scored, *joined.missing)
-        scored = [Pairwise(s.difference, s.account, s.conversation, s.drawn, s.replayed) for s in everyone]
-        first = joined.scored[0].likelihood if joined.scored else None
-        suspect, reference = (first.suspect, first.reference_model) if first else (None, None)
-        scored_by = f"log-likelihood ratio to {reference}" if reference else "log-likelihood per token"
-    else:
-        whole = read_pairs(pairs)
-        stated = whole if coins is None else check_coins(whole, coins)
-        compared = compare(stated, open_documents(str(answers)), scores)
-        scored = [Pairwise(d, p.account, p.conversation, p.drawn, p.replayed) for p, d in compared]
-        scored_by = f"likeness of the suspect's answers ({scores})"
+
+    def __init__(
+        self, pairs: str, *, likelihoods: str | None, answers: str | None, scores: str, coins: CoinKey | None
+    ) -> None:
+        self._pairs, self._likelihoods, self._answers = pairs, likelihoods, answers
+        self._scores, self._coins = scores, coins
+        self.suspect: str | None = None
+        self.reference_model: str | None = None
+
+    def __iter__(self) -> Iterator[Pairwise]:
+        """Read the files.
+
+        Raises:
+            InputError: malformed input.
+            Refused: records that do not go together, or coins that are not the node's.
+        """
+        if self._likelihoods is not None:
+            twins = read_twins(self._pairs)
+            stated = twins if self._coins is None else check_coins(twins, self._coins)
+            for s in meet(stated, read_likelihoods(self._likelihoods)):
+                if s.likelihood is not None:
+                    self.suspect, self.reference_model = s.likelihood.suspect, s.likelihood.reference_model
+                yield Pairwise(s.difference, s.account, s.conversation, s.drawn, s.replayed)
+        else:
+            whole = read_pairs(self._pairs)
+            tossed = whole if self._coins is None else check_coins(whole, self._coins)
+            for p, difference in compare(tossed, open_documents(str(self._answers)), self._scores):
+                yield Pairwise(difference, p.account, p.conversation, p.drawn, p.replayed)
+
+    @property
+    def scored_by(self) -> str:
+        """What a score is, in words; known once all was read."""
+        if self._likelihoods is None:
+            return f"likeness of the suspect's answers ({self._scores})"
+        if self.reference_model is None:
+            return "log-likelihood per token"
+        return f"log-likelihood ratio to {self.reference_model}"
+
+
+def measure_twin(
+    pairs: str, *, likelihoods: str | None, answers: str | None, scores: str, missing: str, coins: CoinKey | None
+) -> MeasuredTwin:
+    """Compare served answers with their twins.
+
+    Args:
+        pairs: see `Comparison`, as are the next three and `coins`.
+        likelihoods: see there.
+        answers: see there.
+        scores: see there.
+        missing: `loss` or `drop`.
+        coins: see there.
+    """
+    comparison = Comparison(pairs, likelihoods=likelihoods, answers=answers, scores=scores, coins=coins)
+    scored = list(comparison)
     return measure(
         scored,
         missing=missing,
-        scored_by=scored_by,
+        scored_by=comparison.scored_by,
         coin_key=coins.id if coins else None,
-        suspect=suspect,
-        reference_model=reference,
+        suspect=comparison.suspect,
+        reference_model=comparison.reference_model,
     )
