@@ -77,9 +77,9 @@ radiolabel plan commit "$OUT/endpoint-draft.json" --register "$OUT/register.json
 
 say "6. collect under the plan, and probe the weights; neither sees which member of a pair was served"
 NO_PROXY=127.0.0.1 radiolabel collect "$OUT/asked.txt" "${asked[@]}" --plan "$OUT/endpoint-plan.json" \
-  -o "$OUT/answers.jsonl"
+  --register "$OUT/register.jsonl"   -o "$OUT/answers.jsonl"
 kill $server
-radiolabel probe --model "$OUT/student" --reference "$MODEL" --dtype bfloat16 --pairs "$OUT/pairs.jsonl" \
+radiolabel probe --model "$OUT/student" --suspect student --reference "$MODEL" --dtype bfloat16 --pairs "$OUT/pairs.jsonl" \
   -o "$OUT/likelihoods.jsonl"
 
 say "7. evidence: each plan is carried out as it says, and what came of it is signed"

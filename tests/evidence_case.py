@@ -131,7 +131,7 @@ class Provider:
             run("plan", "commit", f(f"{name}-draft.json"), "--register", f("register.jsonl"), *self.stamp,
                 "-o", f(f"{name}-plan.json"))  # fmt: skip
             run("collect", f("prompts.txt"), *asked, *limits, "--plan", f(f"{name}-plan.json"),
-                "-o", f(f"{name}-answers.jsonl"))  # fmt: skip
+                "--register", f("register.jsonl"), "-o", f(f"{name}-answers.jsonl"))  # fmt: skip
         run("evidence", f(f"{name}-plan.json"), "--input", f"input={f(f'{name}-answers.jsonl')}",
             "--input", f"tokenizer={f('tokenizer.json')}", "--input", f"asked={f('prompts.txt')}",
             "--key", f("fleet.key"), "--signer", f("signer.pem"), "--register", f("register.jsonl"),
@@ -152,7 +152,9 @@ class Provider:
             likely = [-20.0 - rng.random(), -20.0 - rng.random()]
             likely[served] += 5 * (rng.random() < 0.95)
             scores.append(
-                Likelihood(id=name, digests=pair.digests, tokens=(5, 5), log_likelihood=tuple(likely), suspect="s")
+                Likelihood(
+                    id=name, digests=pair.digests, tokens=(5, 5), log_likelihood=tuple(likely), suspect="model twin"
+                )
             )
         f("pairs.jsonl").write_bytes(b"".join(lines))
         f("likelihoods.jsonl").write_bytes(b"".join(s.to_json() + b"\n" for s in scores))

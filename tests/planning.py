@@ -34,6 +34,7 @@ TESTS = {
         "reference": "base",
         "rule": "root",
         "records": "predictions",
+        "served": False,
         "stopping": FIXED,
     },
     "twin": {
@@ -69,6 +70,9 @@ SUSPECTS = {"weights": WEIGHTS, "texts": TEXTS, "endpoint": ENDPOINT}
 def record(hypothesis: str = "closed", kind: str | None = None, **changed: object) -> dict:
     """The object of a plan."""
     kind = kind or {"sequential": "endpoint", "closed": "endpoint"}.get(hypothesis, "weights")
+    already = {"twin": ["pairs"], "open": ["texts"], "closed-reference": ["texts"]}.get(hypothesis, [])
+    if kind == "texts":
+        already = [*already, *{"twin": ["answers"], "closed": ["input"]}.get(hypothesis, [])]
     path = "epoch/q4" if hypothesis == "twin" else "epoch/q4/fleet"
     whole = {
         "radiolabel": "plan",
@@ -83,7 +87,7 @@ def record(hypothesis: str = "closed", kind: str | None = None, **changed: objec
         "alpha": 1e-6,
         "family": {"tests": ["q4"], "correction": "none"},
         "filters": [],
-        "inputs": {},
+        "inputs": {name: digest(name.encode()) for name in already},
         "timestamps": [],
     }
     return copy.deepcopy(whole | changed)

@@ -33,6 +33,7 @@ FLEET, SEVEN, NINE = (
 CLOSED = planning.TESTS["closed"] | {"hypothesis": "closed", "decoys": 0, "stopping": {"rule": "fixed", "n": 400}}
 RATE = {
     "method": "closed test of innocent students, each under 20 keys",
+    "hypothesis": "closed",
     "n_trials": 2000,
     "n_accused": 1,
     "n_independent": 400,
@@ -149,16 +150,17 @@ def sequential(n: int, excess: float) -> dict[str, Any]:
 def plan(hypothesis: str, *, committed: bool = True, **changed: object) -> Plan:
     """A plan, with a timestamp that nothing here reads, or without."""
     if hypothesis == "closed":
-        changed = {"suspect": planning.TEXTS, "test": CLOSED} | changed
-    return parse_plan(planning.record(hypothesis, **{"timestamps": [TOKEN] * committed, **changed}), "plan")
+        changed = {"test": CLOSED} | changed
+    kind = "texts" if hypothesis == "closed" else None
+    return parse_plan(planning.record(hypothesis, kind, **{"timestamps": [TOKEN] * committed, **changed}), "plan")
 
 
 def other(suspect: str, *, found: bool, control: bool = True) -> dict[str, Any]:
     """What another evidence file says."""
     tests = [{"name": "q4", "found": found, "log10_adjusted": -8.0 if found else -0.4}]
     return {
-        "file": "other.json",
-        "sha256": "e" * 64,
+        "file": f"other-{digest(suspect.encode())[7:15]}.json",
+        "sha256": digest(suspect.encode())[7:],
         "plan": digest(suspect.encode()),
         "suspect": suspect,
         "hypothesis": "closed",
@@ -240,7 +242,7 @@ def cases() -> dict[str, dict[str, Any]]:
     seven = plan("closed", keys=[SEVEN])
     pairs = {"pairs": "pairs.jsonl", "likelihoods": "likelihoods.jsonl"}
     names = tuple(f"customer-{i:02}" for i in range(1, 31))
-    open_inputs: dict[str, object] = {"inputs": {"predictions": "predictions.jsonl"}}
+    open_inputs: dict[str, object] = {"inputs": {"predictions": "predictions.jsonl", "texts": "texts.jsonl"}}
     return {
         "closed-found": evidence(
             found, [closed(60_000, 0.045, decoys=100_000)], rate=RATE, others=controls, register=lines,

@@ -17,6 +17,7 @@ from verify.ordering import Ordering
 from verify.plan_parts import Endpoint, Sequential
 from verify.plans import Plan
 from verify.records import Transcript, transcript_from_json
+from verify.register import RegisterEntry
 from verify.steps import Step
 from verify.timestamps import Timestamp
 
@@ -25,10 +26,10 @@ CLOCK: Final = timedelta(seconds=300)  # that an endpoint's clock may be wrong b
 SETTINGS: Final = "every answer was asked for with the plan's settings, under this plan"
 QUESTIONS: Final = "every answer is to a question of the plan, and none is there twice"
 PROMPTS: Final = "every prompt is the one that the question's number names"
-NONCES: Final = "every nonce comes from the plan's timestamp token"
+NONCES: Final = "every nonce comes from the timestamp token of the plan's line"
 IN_ORDER: Final = "questions were asked in the token's order, none left out"
 COMPLETE: Final = "as many answers as the plan's stopping rule wants"
-LATER: Final = "no answer is older than the plan, as the endpoint states its time"
+LATER: Final = "no answer is older than the plan's line, as the endpoint states its time"
 
 
 def read_answers(path: str) -> Iterator[Transcript]:
@@ -47,6 +48,7 @@ def check_answers(
     plan: Plan,
     answers: Iterable[Transcript],
     *,
+    line: RegisterEntry,
     prompts: Sequence[str] | None = None,
     when: Timestamp | None = None,
 ) -> list[Step]:
@@ -55,16 +57,19 @@ def check_answers(
     Args:
         plan: with its timestamps.
         answers: in file order.
+        line: the plan's in the register, whose first token gives order and nonces.
         prompts: of the plan, checked against its digest by the caller.
-        when: the plan's timestamp, if it holds.
+        when: the line's timestamp, if it holds.
 
     Raises:
-        Refused: a plan without a timestamp, or one that asks nobody.
+        Refused: a line without a timestamp or of another plan, or a plan that asks nobody.
     """
     suspect = plan.suspect
     if not isinstance(suspect, Endpoint):
         raise Refused(f"the plan's suspect is known by its {type(suspect).__name__.lower()}, expected an endpoint")
-    ordering, n = Ordering.of(plan), suspect.n_questions
+    if line.plan != plan.digest:
+        raise Refused("the line of the register is another plan's")
+    ordering, n = Ordering.of(line), suspect.n_questions
     settings, queue = suspect.settings() | {"plan": plan.digest}, _Queue(ordering.order(n), suspect.concurrency)
     wrong: dict[str, str] = {}
     seen, times = set(), 0
@@ -94,12 +99,12 @@ def check_answers(
             times += 1
             if when is not None:
                 begin = (when.time - when.accuracy - CLOCK).timestamp()
-                note(LATER, created >= begin, f"{where} is of {created} seconds since 1970, and the plan of {when}")
+                note(LATER, created >= begin, f"{where} is of {created} seconds since 1970, and the line of {when}")
     found = f"{len(seen)} of {n} questions have an answer"
     note(COMPLETE, isinstance(plan.test, Sequential) or len(seen) == n, found)
     unchecked = {} if prompts is not None else {PROMPTS: "the prompts were not given"}
     if when is None or not times:
-        unchecked[LATER] = "no answer states one" if when is not None else "the plan has no timestamp that holds"
+        unchecked[LATER] = "no answer states one" if when is not None else "the plan's line has no timestamp that holds"
     reasons = {COMPLETE: found, NONCES: "so they were written down after it", LATER: f"{times} state one"}
     steps = []
     for name in (SETTINGS, QUESTIONS, PROMPTS, NONCES, IN_ORDER, COMPLETE, LATER):

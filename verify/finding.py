@@ -39,6 +39,9 @@ SERVED_ASSUMPTION: Final = (
 )
 
 
+IDS_ASSUMPTION: Final = "nobody who had the key chose how the text is split into token ids"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One key tested on one corpus.
@@ -129,7 +132,8 @@ class Finding:
     @property
     def assumptions(self) -> tuple[str, ...]:
         """What the numbers rest on."""
-        return (*ASSUMPTIONS, SERVED_ASSUMPTION) if "not_served" in self.n_dropped else ASSUMPTIONS
+        served = (SERVED_ASSUMPTION,) if "not_served" in self.n_dropped else ()
+        return (*ASSUMPTIONS, *served, *((IDS_ASSUMPTION,) if self.options.get("token_ids") else ()))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON fields."""

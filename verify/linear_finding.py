@@ -36,6 +36,7 @@ _SERVED: Final = (
     "without the key's values and without looking at how an answer goes on"
 )
 _PROMPTS: Final = "no prompt held marked text"
+_IDS: Final = "nobody who had the key chose how texts are split into token ids, cut or ordered"
 _REFERENCE: Final = "the reference model does not depend on the key"
 
 
@@ -132,7 +133,7 @@ class LinearFinding:
         chosen = _SERVED if self.served else _CHOSEN
         prompts = () if self.options.get("prompt_windows") == "count" and self._checks_prompts else (_PROMPTS,)
         reference = (_REFERENCE,) if self.reference_model is not None else ()
-        return (chosen, *prompts, *reference, _ONE_TEST, _AES)
+        return (chosen, _IDS, *prompts, *reference, _ONE_TEST, _AES)
 
     @property
     def _checks_prompts(self) -> bool:

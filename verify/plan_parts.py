@@ -98,7 +98,7 @@ class Closed(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
 class ClosedReference(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="closed-reference"):
     """`radiolabel test closed`."""
 
-    inputs: ClassVar[tuple[str, ...]] = ("predictions",)
+    inputs: ClassVar[tuple[str, ...]] = ("predictions", "texts")
     tokenizer: Digest
     prompt_windows: Literal["count", "ignore"]
     reference: Name
@@ -108,12 +108,13 @@ class ClosedReference(_Test, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Open(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="open"):
     """`radiolabel test open`."""
 
-    inputs: ClassVar[tuple[str, ...]] = ("predictions",)
+    inputs: ClassVar[tuple[str, ...]] = ("predictions", "texts")
     tokenizer: Digest
     prompt_windows: Literal["count", "ignore"]
     reference: Name
     rule: Literal["difference", "root", "soft", "top1", "hellinger", "log-ratio"]
     records: Literal["predictions", "answers"]
+    served: bool
     stopping: Fixed
 
 
@@ -124,7 +125,7 @@ class Twin(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="tw
     scores: Literal["likelihoods", "ngram", "subsequence"]
     coins: Literal["recomputed", "stated"]
     statistic: Literal["sign", "rank"]
-    missing: Literal["loss", "drop"]
+    missing: Literal["loss"]  # left out, pairs could be chosen by what they gave
     reference: Name
     stopping: Fixed
 

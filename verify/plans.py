@@ -137,6 +137,18 @@ def _check_keys(plan: Plan, name: str) -> None:
         raise InputError(f"{name}: keys, scheme or shares, expected {expected}, in canonical form")
 
 
+def _already(plan: Plan) -> list[str]:
+    """Inputs that are there before anybody looks, so that the plan fixes which they are."""
+    test, found = plan.test, isinstance(plan.suspect, Texts)
+    if isinstance(test, Twin):
+        return ["pairs", *(["answers"] if found else [])]
+    if isinstance(test, ClosedReference) or (isinstance(test, Open) and test.records == "predictions"):
+        return ["texts"]
+    if isinstance(test, Closed):
+        return [*(["input"] if found else []), *(["served"] if test.served else [])]
+    return []
+
+
 def _fits(plan: Plan) -> list[tuple[bool, str]]:
     """(whether it holds, what was found and expected) of all that types cannot say."""
     test, suspect, tests = plan.test, plan.suspect, plan.family.tests
@@ -164,10 +176,18 @@ def _fits(plan: Plan) -> list[tuple[bool, str]]:
                       + ("'none'" if without else "a reference model")))  # fmt: skip
         rules.append((asked is None or (test.records == "answers" and asked.logprobs != "none"),
                       "an open test of an endpoint, expected records that are answers with logprobs"))  # fmt: skip
+        rules.append((not isinstance(suspect, Texts), "an open test of found texts, expected weights or an endpoint"))
+        rules.append((test.records == "predictions" or not test.served, "answers that were served, expected one"))
+    if isinstance(test, ClosedReference):
+        rules.append((asked is None, "a reference and an endpoint, expected found texts or weights"))
     if isinstance(test, Twin):
         likely = test.scores == "likelihoods"
+        rules.append((test.statistic == "sign" or plan.family.correction != "e-bh",
+                      "ranks with e-bh, expected signs: the e-value is of them"))  # fmt: skip
         rules.append((not likely or isinstance(suspect, Weights), "scores is likelihoods, expected weights"))
         rules.append((likely or test.reference == "none", f"scores is {test.scores}, expected reference 'none'"))
     if isinstance(test, Sequential):
         rules.append((asked is not None, "a sequential test, expected a suspect that is an endpoint"))
+    rules += [(role in plan.inputs, f"inputs lack {role}, expected its digest: it is there already")
+              for role in _already(plan)]  # fmt: skip
     return rules

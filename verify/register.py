@@ -79,6 +79,11 @@ def next_entry(entries: Sequence[RegisterEntry], plan: Plan) -> RegisterEntry:
     )
 
 
+def line_of(entries: Sequence[RegisterEntry], plan: Plan) -> RegisterEntry | None:
+    """The line of a plan, or None."""
+    return next((entry for entry in entries if entry.plan == plan.digest), None)
+
+
 def read_register(path: str) -> list[RegisterEntry]:
     """The lines of a register; whether they are a chain is for `check_register`.
 
@@ -136,7 +141,7 @@ def check_register(
     if plan is None:
         return steps
     name = "the plan is registered, with its keys and timestamps"
-    entry = next((entry for entry in entries if entry.plan == plan.digest), None)
+    entry = line_of(entries, plan)
     if entry is None:
         return [*steps, Step(name, "failed", f"none of {len(entries)} entries is of {plan.digest}")]
     same = (entry.keys, entry.plan_tokens) == (tuple(k.id for k in plan.keys), tuple(map(digest, plan.tokens())))

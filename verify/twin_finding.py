@@ -29,6 +29,7 @@ ASSUMPTIONS: Final = {
     "served answer was left out for what it says or how long it is, or stands in two pairs; and the suspect's maker "
     "never saw the twins",
     "both": "pairs were chosen, and any left out, without looking at which member was served or scored higher",
+    "conversation": "a pair that names no conversation is the only one of its conversation",
     "one": "this is the one test of this suspect on these pairs; for several, correct for all that were looked at",
 }
 STATED: Final = "the coins are as the provider's key gives them"
@@ -145,7 +146,7 @@ class TwinFinding:
     def assumptions(self) -> list[str]:
         """What must hold."""
         drawn = ("serving", "later") if self.drawn == "both" else (self.drawn,)
-        found = [ASSUMPTIONS[name] for name in (*drawn, "both", "one")]
+        found = [ASSUMPTIONS[name] for name in (*drawn, "both", "conversation", "one")]
         if self.n_drawn_again:
             found.insert(len(drawn), f"{REPLAY}: {self.replay}")
         if self.coin_key is None:

@@ -15,7 +15,7 @@ from tests.predicting import TOKENIZER, chain, learn, predict, serve
 from tests.tsa_server import Authority, TSAServer
 from verify.cli import main
 from verify.pairs import Likelihood, Member, Pair
-from verify.records import transcript_from_json
+from verify.records import Transcript, transcript_from_json
 from watermark.keyfile import read_key, write_key
 
 HOUSE = {"--alpha": "1e-6", "--family": "q4", "--name": "q4", "--correction": "none", "--suspect": "rival",
@@ -95,7 +95,8 @@ def test_a_collection_under_a_plan(folder, run, commit, server):
         url = {"--base-url": suspect.url}
         made = commit(CLOSED, ASKED, url, {"--n": "16", "--no-inputs": None})
         collect = ["collect", "prompts.txt", *words(url, {"--model": "suspect", "--max-tokens": "50"}), "--plan",
-                   "plan.json", "--repeat", "2", "--concurrency", "3", "-o", "out.jsonl"]  # fmt: skip
+                   "plan.json", "--register", "register.jsonl", "--repeat", "2", "--concurrency", "3",
+                   "-o", "out.jsonl"]  # fmt: skip
         assert run(*collect, "--temperature", "0.7", "--max-requests", "5")[0] == 0
         code, out, err = run(*collect, "--temperature", "0.7")
         assert (code, err) == (0, "")
@@ -134,7 +135,8 @@ def test_a_question_without_an_answer_is_the_first_of_the_next_run(folder, run, 
         url = {"--base-url": suspect.url}
         commit(CLOSED, ASKED, url, {"--n": "16", "--no-inputs": None})
         collect = ["collect", "prompts.txt", *words(url, {"--model": "suspect", "--max-tokens": "50"}), "--plan",
-                   "plan.json", "--repeat", "2", "--concurrency", "3", "--retries", "0", "--temperature", "0.7",
+                   "plan.json", "--register", "register.jsonl", "--repeat", "2", "--concurrency", "3", "--retries", "0",
+                   "--temperature", "0.7",
                    "-o", "out.jsonl"]  # fmt: skip
         codes = []
         while not codes or codes[-1]:
@@ -144,7 +146,8 @@ def test_a_question_without_an_answer_is_the_first_of_the_next_run(folder, run, 
             codes.append(code)
         assert len(codes) > 2
     code, out, _ = run(
-        "plan", "check", "plan.json", "--answers", "out.jsonl", "--tsa-certs", server.authority.roots_file
+        *("plan", "check", "plan.json", "--register", "register.jsonl", "--answers", "out.jsonl"),
+        *("--tsa-certs", server.authority.roots_file),
     )
     assert (code, outcomes(out).count("failed")) == (0, 0)
 
@@ -247,7 +250,6 @@ def test_bad_use_of_new(folder, run, changed, code, message):
         ("check none.json", 2, "none.json: cannot be read"),
         ("check draft.json --register none.jsonl", 2, "none.jsonl: cannot be read"),
         ("check draft.json --prompts prompts.txt", 2, "--prompts goes with --answers"),
-        ("check draft.json --answers marked.jsonl", 3, "the plan's suspect is known by its texts"),
     ],
 )  # fmt: skip
 def test_bad_use(folder, run, server, arguments, code, message):
@@ -312,8 +314,7 @@ def test_verify_refuses_other_inputs_and_a_draft(folder, run, commit):
 
 
 def test_answers_are_counted(folder, run, commit):
-    without = {name: value for name, value in FOUND.items() if name != "--input"} | {"--no-inputs": None}
-    commit(CLOSED, without, {"--n": "13"})
+    commit(CLOSED, FOUND, {"--n": "13"})
     code, _, err = run(*VERIFY, "--plan", "plan.json")
     assert (code, "n is 12, and plan.json says 13" in err) == (3, True)
 
@@ -326,11 +327,13 @@ def test_open_under_a_plan(folder, run, commit):
     predictions = predict(texts, laws, 2, student=learn(texts, laws, 2, 20.0))
     Path("p.jsonl").write_bytes(b"\n".join(p.to_json() for p in predictions))
     reference = predictions[0].reference_model
+    transcripts = [Transcript(id=p.id, prompt="", response="", token_ids=p.token_ids.tolist()) for p in predictions]
+    Path("texts.jsonl").write_bytes(b"\n".join(t.to_json() for t in transcripts) + b"\n")
     plan = {"--hypothesis": "open", "--key": "open.key", "--weights": "p.jsonl", "--prompt-windows": "count",
-            "--reference": reference, "--rule": "root", "--records": "predictions", "--n": "20",
-            "--tokenizer": "tokenizer.json", "--input": "predictions=p.jsonl"}  # fmt: skip
+            "--reference": reference, "--rule": "root", "--records": "predictions", "--served": "yes", "--n": "20",
+            "--tokenizer": "tokenizer.json", "--input": "texts=texts.jsonl"}  # fmt: skip
     commit(plan)
-    run_open = ("test", "open", "p.jsonl", "--key", "open.key")
+    run_open = ("test", "open", "p.jsonl", "--key", "open.key", "--texts", "texts.jsonl")
     code, _, err = run(*run_open, "--plan", "plan.json")
     assert (code, "rule is None, and plan.json says 'root'" in err) == (3, True)
     code, _, err = run(*run_open, "--rule", "root", "--plan", "plan.json")
@@ -386,14 +389,16 @@ def test_collect_until_it_is_enough_under_a_plan(folder, run, commit, server, ma
                        "--base-url": suspect.url, "--max-tokens": "endpoint", "--temperature": "endpoint",
                        "--repeat": "1", "--budget": "8", "--no-inputs": None})  # fmt: skip
         collect = ("collect", "prompts.txt", "--base-url", suspect.url, "--model", "suspect", "--concurrency", "3",
-                   "--plan", "plan.json", "--tokenizer", "tokenizer.json", "-o", "out.jsonl")  # fmt: skip
+                   "--plan", "plan.json", "--register", "register.jsonl", "--tokenizer", "tokenizer.json",
+                   "-o", "out.jsonl")  # fmt: skip
         for key, alpha, message in (("other.key", "1e-6", "key has id"), ("fleet.key", "1e-5", "alpha is 1e-05")):
             code, _, err = run(*collect, "--key", key, "--alpha", alpha)
             assert (code, message in err) == (3, True)
         code, out, err = run(*collect, "--key", "fleet.key")
         assert (code, err, json.loads(out)["stopped"]) == (0, "", "enough")
     code, out, _ = run(
-        "plan", "check", "plan.json", "--answers", "out.jsonl", "--tsa-certs", server.authority.roots_file
+        *("plan", "check", "plan.json", "--register", "register.jsonl", "--answers", "out.jsonl"),
+        *("--tsa-certs", server.authority.roots_file),
     )
     assert (code, outcomes(out).count("failed")) == (0, 0)
     assert os.path.getsize("out.jsonl") > 0

@@ -213,7 +213,7 @@ def test_from_marked_text_to_a_checked_report(tmp_path, marked, tokenizer_file):
         code, _, err = radiolabel(*command)
         assert (command[0], code, err if code else "") == (command[0], 0, "")
     text = (tmp_path / "r.html").read_text()
-    assert "Yes, the mark of the key was found. If this was the only look at the data, a model that never saw" in text
+    assert "Yes. The mark of the key was found. If this was the only look at the data, a model that never saw" in text
     assert "this report did not check" not in text
     assert "The file was accepted under the policy" in text
     assert "<td>measured</td><td>ok</td>" in text

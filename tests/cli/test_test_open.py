@@ -5,8 +5,8 @@ import pytest
 from tests.cli.conftest import radiolabel
 from tests.conftest import make_epoch
 from tests.predicting import TOKENIZER, chain, learn, predict, serve
-from verify import predictions as predictions_module
 from verify.cli import main
+from verify.measuring import linear as linear_measuring
 from watermark.keyfile import write_key
 
 
@@ -124,14 +124,14 @@ def test_what_cannot_be_used_is_refused(files, arguments, code, message):
 @pytest.mark.parametrize("name", ["open", "closed"])
 def test_predictions_that_change_while_they_are_read_are_refused(files, tmp_path, monkeypatch, capsys, name):
     (tmp_path / "p.jsonl").write_bytes((files / "public.jsonl").read_bytes())
-    read = predictions_module.read_predictions
+    read = linear_measuring.read_predictions
 
     def slow(path, **options):
         yield from read(path, **options)
         with open(path, "ab") as file:
             file.write(b"\n")
 
-    monkeypatch.setattr(predictions_module, "read_predictions", slow)
+    monkeypatch.setattr(linear_measuring, "read_predictions", slow)
     assert main(["test", name, str(tmp_path / "p.jsonl"), "--key", str(files / "fleet.key")]) == 3
     out, err = capsys.readouterr()
     assert out == ""

@@ -94,7 +94,7 @@ def test_equal_to_the_last_digit(stated, found, same):
 CLOSED = MeasuredClosed(n_documents=6, n_empty=0, n_seen=100, n_dropped={"first_h": 40}, n_scored=60, total="7",
                         total_squares="9")  # fmt: skip
 FORM = MeasuredForm(
-    rule="root", suspect="s", tokenizer="sha256:" + "0" * 64, reference_model="base", served=False, n_texts=6,
+    rule="root", suspect="rival", tokenizer="sha256:" + "0" * 64, reference_model="base", served=False, n_texts=6,
     n_positions=100, n_ends=0, n_cut=0, n_dropped={},
     form=Form(n_windows=50, n_terms=3, total="-123456789", sum_coefficients="12", sum_squares="900",
               positive=((3, 2),), negative=((7, 1),)),
@@ -130,15 +130,20 @@ def test_a_form_of_another_machine_may_differ_by_one_coefficient_and_no_more():
 
     assert measurements(FORM, with_form(total="-123456790")) is None
     assert measurements(FORM, with_form(sum_coefficients="13", positive=((3, 1), (4, 1)))) is None
+    assert measurements(FORM, with_form(sum_coefficients="13", positive=((3, 1), (67, 1)))) is None  # 1 to 2 units
     assert "sum_coefficients" in measurements(FORM, with_form(sum_coefficients="14"))
     assert "n_windows" in measurements(FORM, with_form(n_windows=51))
     assert "total" in measurements(FORM, with_form(total="-99123456789"))
-    assert "positive" in measurements(FORM, with_form(positive=((5, 2),)))
+    assert "positive" in measurements(FORM, with_form(positive=((3, 1), (68, 1))))
     assert "rule" in measurements(FORM, msgspec.structs.replace(FORM, rule="soft"))
 
 
 def options(hypothesis="closed", **changed):
-    return plan(hypothesis, test=TESTS[hypothesis] | {"hypothesis": hypothesis} | changed)
+    inputs = {"inputs": {"served": SERVED}} if changed.get("served") else {}
+    return plan(hypothesis, test=TESTS[hypothesis] | {"hypothesis": hypothesis} | changed, **inputs)
+
+
+SERVED = "sha256:" + "5" * 64
 
 
 DIGEST = plan().test.tokenizer.removeprefix("sha256:")
@@ -156,7 +161,8 @@ DIGEST = plan().test.tokenizer.removeprefix("sha256:")
         (plan("open"), FORM, "the tokenizer of the records"),
         (options("open", tokenizer="sha256:" + "0" * 64, rule="difference"), FORM, "the rule is 'root'"),
         (plan("twin"), TWIN, None),
-        (options("twin", missing="drop"), TWIN, "the number of pairs counted"),
+        (plan("twin"), msgspec.structs.replace(TWIN, suspect="another"), "the suspect of the records is 'another'"),
+        (plan("twin"), msgspec.structs.replace(TWIN, losses=1), "the number of pairs counted"),
         (options("twin", coins="recomputed"), TWIN, "coins is 'stated'"),
         (plan("sequential"), SEQUENTIAL, None),
         (plan("sequential"), msgspec.structs.replace(SEQUENTIAL, n_answers=5), "without enough evidence is 5"),
@@ -165,5 +171,8 @@ DIGEST = plan().test.tokenizer.removeprefix("sha256:")
     ],
 )
 def test_what_was_done_is_what_was_planned(planned, measured, words):
-    found = list(differences(planned, measured, {"tokenizer": DIGEST} if planned.hypothesis == "closed" else {}))
+    subjects = {role: digest.removeprefix("sha256:") for role, digest in planned.inputs.items()}
+    found = list(
+        differences(planned, measured, subjects | ({"tokenizer": DIGEST} if planned.hypothesis == "closed" else {}))
+    )
     assert (words is None and not found) or (len(found) >= 1 and words in found[0]), found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.planning import SUSPECTS, TESTS, WEIGHTS, plan, record
 from verify import plan_parts
-from verify.canonical import canonical, parse_canonical
+from verify.canonical import canonical, digest, parse_canonical
 from verify.cli import plan_new
 from verify.errors import InputError, Refused
 from verify.hypotheses import open as open_test
@@ -121,6 +121,20 @@ def test_every_field_moves_the_digest():
             "scores is ngr",
         ),
         ("sequential", {"suspect": WEIGHTS}, "expected a suspect that is an endpoint"),
+        ("twin", {"inputs": {}}, "inputs lack pairs"),
+        ("open", {"inputs": {}}, "inputs lack texts"),
+        ("closed", {"suspect": SUSPECTS["texts"]}, "inputs lack input"),
+        ("closed-reference", {"suspect": SUSPECTS["endpoint"]}, "expected found texts or weights"),
+        ("open", {"suspect": SUSPECTS["texts"]}, "an open test of found texts"),
+        ("twin", {"test": TESTS["twin"] | {"hypothesis": "twin", "missing": "drop"}}, "not a valid plan"),
+        (
+            "twin",
+            {
+                "test": TESTS["twin"] | {"hypothesis": "twin", "statistic": "rank"},
+                "family": {"tests": ["q4", "q5"], "correction": "e-bh"},
+            },
+            "ranks with e-bh",
+        ),
     ],
 )
 def test_what_cannot_be(hypothesis, changed, message):
@@ -215,12 +229,14 @@ def planned(**changed):
 
 
 USED = {"hypothesis": "open", "rule": "root", "records": "predictions", "key": "ab" * 32, "alpha": 1e-6, "n": 6,
-        "prompt_windows": "count", "reference": "base", "inputs": {"predictions": None}}  # fmt: skip
+        "prompt_windows": "count", "reference": "base", 
+        "inputs": {"predictions": None, "texts": digest(b"texts")[7:]}}  # fmt: skip
 
 
 def test_what_is_as_planned_passes():
     planned().require(**USED)
-    planned(inputs={"predictions": "sha256:" + "1" * 64}).require(**(USED | {"inputs": {"predictions": "1" * 64}}))
+    fixed = {"predictions": "sha256:" + "1" * 64, "texts": "sha256:" + "3" * 64}
+    planned(inputs=fixed).require(**(USED | {"inputs": {"predictions": "1" * 64, "texts": "3" * 64}}))
 
 
 @pytest.mark.parametrize(
@@ -241,9 +257,9 @@ def test_the_first_difference_is_refused(changed, message):
 
 @pytest.mark.parametrize("given", [None, "2" * 64])
 def test_an_input_that_was_fixed_must_be_given(given):
-    use = planned(inputs={"predictions": "sha256:" + "1" * 64})
+    use = planned(inputs={"predictions": "sha256:" + "1" * 64, "texts": "sha256:" + "3" * 64})
     with pytest.raises(Refused, match="predictions is not the file of the plan"):
-        use.require(**(USED | {"inputs": {"predictions": given}}))
+        use.require(**(USED | {"inputs": {"predictions": given, "texts": "3" * 64}}))
 
 
 def test_without_a_plan_it_is_called_what_it_is(tmp_path):

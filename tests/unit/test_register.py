@@ -285,10 +285,11 @@ PROMPTS = ["p0", "p1", "p2"]
 
 @pytest.fixture(scope="module")
 def asked(authority):
-    """A plan, its time, and the answers to it in order."""
+    """A plan, its line with its time, and the answers to it in order."""
     made = stamped(plan("closed"), authority)
-    _, when = stamp(made, [authority.root])
-    token = made.tokens()[0]
+    line = stamped(next_entry([], made), authority)
+    _, when = stamp(line, [authority.root])
+    token = line.tokens()[0]
     settings = {k: ENDPOINT[k] for k in ("base_url", "model", "prompts", "max_tokens", "temperature")}
     answers = [
         Transcript(
@@ -304,7 +305,7 @@ def asked(authority):
         )
         for i, q in enumerate(independent_order(token, 6))
     ]
-    return made, when, answers
+    return made, line, when, answers
 
 
 def replaced(answer, **changed):
@@ -315,13 +316,21 @@ def replaced(answer, **changed):
 
 
 def test_answers_that_were_asked_for_under_the_plan(asked):
-    made, when, answers = asked
-    assert outcomes(check_answers(made, answers, prompts=PROMPTS, when=when)) == ["ok"] * 7
+    made, line, when, answers = asked
+    assert outcomes(check_answers(made, answers, line=line, prompts=PROMPTS, when=when)) == ["ok"] * 7
     swapped = [answers[1], answers[0], answers[3], answers[2], *answers[4:]]  # two are in flight
-    assert outcomes(check_answers(made, swapped, prompts=PROMPTS, when=when)) == ["ok"] * 7
+    assert outcomes(check_answers(made, swapped, line=line, prompts=PROMPTS, when=when)) == ["ok"] * 7
     slow = [*answers[1:], answers[0]]
-    assert outcomes(check_answers(made, slow, prompts=PROMPTS, when=when)) == ["ok"] * 7
-    assert outcomes(check_answers(made, answers)) == ["ok", "ok", "not checked", "ok", "ok", "ok", "not checked"]
+    assert outcomes(check_answers(made, slow, line=line, prompts=PROMPTS, when=when)) == ["ok"] * 7
+    assert outcomes(check_answers(made, answers, line=line)) == [
+        "ok",
+        "ok",
+        "not checked",
+        "ok",
+        "ok",
+        "ok",
+        "not checked",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -348,47 +357,71 @@ def test_answers_that_were_asked_for_under_the_plan(asked):
     ids=range(17),
 )
 def test_at_which_step_a_lie_is_seen(asked, change, steps):
-    made, when, answers = asked
-    assert failures(check_answers(made, change(list(answers)), prompts=PROMPTS, when=when)) == steps
+    made, line, when, answers = asked
+    assert failures(check_answers(made, change(list(answers)), line=line, prompts=PROMPTS, when=when)) == steps
 
 
-def test_a_plan_timestamped_after_the_answers_it_governs(asked, authority):
+def test_a_plan_registered_after_the_answers_it_governs(asked, authority):
     """The answers carry another token's nonces and order; with times of their own they are also too old."""
     import datetime as dt
 
-    made, when, answers = asked
-    later = stamped(plan("closed"), authority)
-    assert later.digest == made.digest
-    assert 3 in failures(check_answers(later, answers, prompts=PROMPTS, when=when))
+    made, line, when, answers = asked
+    later = stamped(next_entry([], made), authority)
+    assert later.plan == line.plan
+    assert 3 in failures(check_answers(made, answers, line=later, prompts=PROMPTS, when=when))
     late = type(when)(when.time + dt.timedelta(hours=1), when.accuracy, when.authority)
-    assert failures(check_answers(made, answers, prompts=PROMPTS, when=late)) == [6]
+    assert failures(check_answers(made, answers, line=line, prompts=PROMPTS, when=late)) == [6]
 
 
 def test_an_e_process_may_stop_and_a_budget_is_a_budget(authority):
     made = stamped(plan("sequential"), authority)
-    token = made.tokens()[0]
+    line = stamped(next_entry([], made), authority)
+    token = line.tokens()[0]
     settings = made.suspect.settings() | {"plan": made.digest}
     answers = [
         Transcript(id=str(q), prompt=PROMPTS[q % 3], response="t",
                    meta={"settings": settings, "nonce": independent_nonce(token, q)})
         for q in independent_order(token, 6)
     ]  # fmt: skip
-    steps = check_answers(made, answers[:4], prompts=PROMPTS)
+    steps = check_answers(made, answers[:4], line=line, prompts=PROMPTS)
     assert outcomes(steps) == ["ok"] * 6 + ["not checked"]
     assert steps[5].reason == "4 of 6 questions have an answer"
 
 
 @pytest.mark.parametrize("meta", [None, {}, {"settings": 7, "nonce": [], "created": "now"}])
 def test_answers_without_what_it_takes(asked, meta):
-    made, when, answers = asked
+    made, line, when, answers = asked
     odd = [Transcript(id=a.id, prompt=a.prompt, response="", meta=meta) for a in answers]
-    assert outcomes(check_answers(made, odd, prompts=PROMPTS, when=when)) == [
+    assert outcomes(check_answers(made, odd, line=line, prompts=PROMPTS, when=when)) == [
         *("failed", "ok", "ok", "failed", "ok", "ok", "not checked")
     ]
 
 
-def test_nobody_to_ask(authority):
+def test_nobody_to_ask(asked, authority):
+    made, line, _, answers = asked
+    twin = stamped(plan("twin"), authority)
     with pytest.raises(Refused, match="suspect is known by its weights"):
-        check_answers(stamped(plan("twin"), authority), [])
-    with pytest.raises(Refused, match="the plan is not committed"):
-        check_answers(plan("closed"), [])
+        check_answers(twin, [], line=next_entry([], twin))
+    with pytest.raises(Refused, match="the plan's line has no timestamp"):
+        check_answers(made, [], line=next_entry([], made))
+    with pytest.raises(Refused, match="is another plan's"):
+        check_answers(stamped(plan("closed", name="q5", family={"tests": ["q5"], "correction": "none"}), authority),
+                      answers, line=line)  # fmt: skip
+
+
+def test_an_e_process_takes_answers_in_the_tokens_order_up_to_the_first_gap():
+    from verify.ordering import in_order
+
+    order = [3, 0, 4, 1, 2]
+
+    def answers(*numbers):
+        return [Transcript(id=str(n), prompt="p", response="r") for n in numbers]
+
+    def taken(*numbers):
+        return [int(a.id) for a in in_order(answers(*numbers), order)]
+
+    assert taken(3, 0, 4, 1, 2) == taken(2, 1, 4, 0, 3) == order
+    assert taken(0, 3, 1, 2) == [3, 0]  # 4 is missing: what was asked after it does not count
+    assert taken(0, 4, 1, 2) == []
+    with pytest.raises(InputError, match="answer '5' is to no question"):
+        taken(5)

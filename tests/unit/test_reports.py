@@ -12,8 +12,9 @@ from math import floor, log10
 
 import pytest
 
-from tests import reporting
+from tests import planning, reporting
 from tests.tsa_server import Authority
+from verify.canonical import digest
 from verify.errors import Error, InputError, Refused
 from verify.report import FORMATS, render
 from verify.report.checks import Check
@@ -203,7 +204,7 @@ def test_an_exploratory_number_is_said_to_hold_only_for_a_single_look(made):
 @pytest.mark.parametrize("name", [name for name in CASES if "found" in name or name == "closed-account"])
 def test_a_found_mark_is_a_statement_about_models_that_never_saw_it(made, name):
     text = first(made(CASES[name]), "answer")
-    assert re.search(r"A model that (never saw text made with this key|does not depend on which answer)", text)
+    assert re.search(r"[Aa] model that (never saw text made with this key|does not depend on which answer)", text)
     assert "with probability at most 10^-" in text
     assert "It does not weigh the other explanations below." in text
 
@@ -224,33 +225,194 @@ def test_the_number_of_an_answer_is_never_stronger_than_the_file_states(made):
         assert all(stated <= x <= stated + 0.1 for x in exponents)
 
 
-def test_several_keys_are_told_apart(made):
+def test_several_keys_are_told_apart_and_the_corrected_number_comes_first(made):
     shown = made(CASES["many-keys"])
     text = first(shown, "answer")
-    assert "Yes for 2 of 3 keys: “epoch/q4/fleet”, “epoch/q4/account/9”." in text
+    assert "Yes. The mark of 2 of 3 keys was found: “epoch/q4/fleet”, “epoch/q4/account/9”." in text
     assert "The mark of 1 key (“epoch/q4/account/7”) was not found" in text
-    weakest = max(r["derived"]["log10_p_stated"] for r in CASES["many-keys"]["results"] if r["derived"]["log10_p"] < -6)
-    assert f"with probability at most {exponent(weakest)} (" in text
-    assert "corrected for all 5 tests of the plan's family (Holm)" in text
+    stated = [r["derived"]["log10_p_stated"] for r in CASES["many-keys"]["results"]]
+    weakest = max(stated[0], stated[2])
+    corrected = max(log10(5) + min(stated[0], stated[2]), log10(4) + weakest)  # Holm's, two of five tests named
+    number = f"number corrected for all 5 tests of the family (Holm) is {exponent(corrected)} ("
+    alone = (
+        f"In one test taken alone, such a model would score this high with probability at most {exponent(weakest)} ("
+    )
+    assert exponent(corrected) != exponent(weakest)
+    assert 0 < text.index(number) < text.index(alone)
+    assert text.count("probability at most") == 1
+    assert "The threshold for the corrected number was 1 in 1,000,000." in text
     causes = first(shown, "causes")
     assert "A key for all traffic was found" in causes
     assert "A key for one account was found" in causes
     assert "A key for all traffic" not in first(made(CASES["closed-account"]), "causes")
 
 
-def test_rates_and_controls_are_stated_or_said_to_be_missing(made):
-    shown = made(CASES["closed-found"])
-    rate = first(shown, "rate")
+@pytest.mark.parametrize(("correction", "method"), [("bh", "Benjamini and Hochberg"), ("e-bh", "e-BH")])
+def test_a_false_discovery_rate_is_not_called_a_chance(made, correction, method):
+    plan = reporting.plan("closed", family={"tests": ["q4", "later"], "correction": correction})
+    predicate = reporting.evidence(plan, [reporting.closed(60_000, 0.05)])
+    text = first(made(predicate), "answer")
+    number = exponent(predicate["decision"]["tests"][0]["log10_adjusted"])
+    assert f"the number corrected for all 2 tests of the family ({method}) is {number}. It is a false discovery rate over the family, and not a chance" in text  # fmt: skip  # noqa: E501
+    assert text.index(number) < text.index("In one test taken alone, a model that never saw text made with this key")
+
+
+def rated(**changed):
+    """A case whose maker states a rate, at the plan's test and level unless that is changed."""
+    return CASES["closed-account"] | {"rate": reporting.RATE | {"alpha": 1e-6} | changed}
+
+
+def test_a_rate_is_the_makers_word_of_a_named_method(made):
+    rate = first(made(rated()), "rate")
+    assert (
+        "As the maker states, of “closed test of innocent students, each under 20 keys” (“calibration.json, sha256:9"
+    ) in rate
     assert "1 of 2,000 trials with innocent models, worth 400 independent ones" in rate
     assert "between 0.0013 % and 1.4 %" in rate
-    assert "This plan's level is another one, 1 in 1,000,000." in rate
-    assert "None of them was called found: “innocent one”, “innocent two”." in first(shown, "controls")
+    assert "No step checks this." in rate
+    assert "So few trials cannot confirm a rate as small as 1 in 1,000,000." in rate
+    assert "says little here" not in rate
+    assert "Measured" not in rate
+
+
+def test_a_rate_of_another_test_or_level_says_little_here(made):
+    test = "of another test (twin; this one is closed)"
+    level_ = "at another level (1 in 1,000; this plan's is 1 in 1,000,000)"
+    assert f"That is {test}, and says little here." in first(made(rated(hypothesis="twin")), "rate")
+    assert f"That is {level_}, and says little here." in first(made(rated(alpha=1e-3)), "rate")
+    both = first(made(rated(hypothesis="twin", alpha=1e-3)), "rate")
+    assert f"That is {test} and {level_}, and says little here." in both
+
+
+def test_without_a_rate_mathematics_stands_in_only_for_a_plan_that_was_shown_to_come_first(made):
+    promise = "at most 1 in 1,000,000 innocent models would be called found"
+    assert promise in first(made(CASES["closed-account"], checked()), "rate")
+    for check in (None, checked(plan="not checked"), checked(before="not checked")):
+        text = first(made(CASES["closed-account"], check), "rate")
+        assert "No measured rate was given with this evidence. None follows from the mathematics of the test" in text
+        assert "innocent models" not in text
+    exploratory = first(made(CASES["closed-exploratory"], checked()), "rate")
+    assert "nothing was fixed before looking" in exploratory
+    assert "innocent models" not in exploratory
+
+
+ASSERTED = "That nobody had looked before the plan was fixed is asserted, not shown."
+
+
+@pytest.mark.parametrize("name", ["closed-account", "many-keys", "twin-found", "linear-found", "closed-little"])
+def test_a_plan_that_was_not_shown_to_come_first_is_only_asserted(made, name):
+    shown = first(made(CASES[name], checked()), "answer")
+    assert ASSERTED not in shown
+    assert "If nobody had looked" not in shown
+    for check in (None, checked(plan="not checked"), checked(before="not checked")):
+        text = first(made(CASES[name], check), "answer")
+        assert ASSERTED in text
+        assert "stated in the plan" not in text
+        assert ("If nobody had looked before the plan was fixed, " in text) == (name != "closed-little")
+    if name != "closed-little":
+        assert ", stated in the plan, was 1 in 1,000,000." in shown
+
+
+def served():
+    """Evidence of a closed test that scores what was served."""
+    fixed = {role: digest(role.encode()) for role in ("input", "served")}
+    plan = reporting.plan("closed", inputs=fixed, test=reporting.CLOSED | {"served": True})
+    closed = reporting.closed(60_000, 0.08)
+    closed["n_dropped"]["not_served"] = closed["n_dropped"].pop("other_channel")
+    closed["n_dropped"]["other_channel"] = 0
+    return reporting.evidence(plan, [closed])
+
+
+def test_what_rests_on_a_record_of_the_provider_is_no_plain_yes(made):
+    for predicate, record in ((CASES["twin-found"], "pairs"), (served(), "served text")):
+        whether = f"Yes, if the record of {record} is the one that was kept at the time; nothing here shows that."
+        assert whether not in first(made(predicate, checked()), "answer")
+        assert "'Yes. " in first(made(predicate, checked()), "answer").replace('"', "'")
+        without = Check(tuple(s for s in checked().steps if not s[0].startswith("log.")), accepted=True)
+        for check in (None, without, checked(**{"release.logs": "not checked"}), checked(**{"log.2": "not checked"})):
+            text = first(made(predicate, check), "answer")
+            assert whether in text
+            assert "Yes. " not in text
+    assert "Yes. The mark" in first(made(CASES["closed-account"]), "answer")  # rests on no record
+
+
+def test_a_coin_decided_only_where_a_check_computed_it_again(made):
+    says, plainly = "the provider says that a coin decided which was served", "two answers, and a coin decided"
+    stated = CASES["twin-found"]
+    again = reporting.plan("twin", test=planning.TESTS["twin"] | {"hypothesis": "twin", "coins": "recomputed"})
+    recomputed = reporting.evidence(again, [reporting.twin(1_400, 1_000)], inputs=stated["inputs"])
+    assert says in first(made(stated, checked()), "question")
+    assert plainly in first(made(recomputed, checked()), "question")
+    for check in (None, checked(measured="not checked"), checked(**{"slot.1": "not checked"})):
+        assert says in first(made(recomputed, check), "question")
+    later = reporting.evidence(reporting.plan("twin"), [reporting.twin(1_400, 1_000) | {"drawn": "later"}])
+    later["inputs"] = stated["inputs"]
+    assert "coin" not in first(made(later, checked()), "question")
+    assert "drew another one later" in first(made(later, checked()), "question")
+
+
+def test_found_is_dependence_and_a_service_can_pass_answers_on(made):
+    assert "“Found” shows dependence on these tokens, by training or otherwise." in first(
+        made(CASES["closed-account"]), "limits"
+    )
+    assert "passes on, stores or looks up the provider's answers" in first(made(CASES["closed-account"]), "causes")
+    assert "passes on" in first(made(CASES["sequential-found"]), "causes")
+    assert "passes on" not in first(made(CASES["linear-found"]), "causes")  # its weights are at hand
+
+
+def test_controls_are_listed_with_what_they_gave(made):
+    text = first(made(CASES["closed-found"]), "controls")
+    assert "2 models that, as the maker of this file says, never saw marked text" in text
+    assert "“innocent one”: not found, 10^-0.4, “innocent two”: not found, 10^-0.4." in text
     bare = made(CASES["closed-account"])
-    assert "No measured rate was given with this evidence." in first(bare, "rate")
     assert "None: this evidence holds no test of a model known to be innocent." in first(bare, "controls")
     accused = first(made(CASES["closed-missed"]), "controls")
-    assert "Called found as well: “also marked”." in accused
-    assert "None of them" not in accused
+    assert "An innocent model was called found as well." in accused
+    assert "“also marked”: found, 10^-8.0." in accused
+
+
+def test_neither_the_accused_nor_another_test_is_an_innocent_control(made):
+    own, twin = reporting.other("rival", found=False), reporting.other("x", found=False) | {"hypothesis": "twin"}
+    shown = made(CASES["closed-account"] | {"others": [own, twin]})
+    text = first(shown, "controls")
+    assert "None: this evidence" in text
+    assert "Not counted: “rival” (it is of the suspect's own name), “x” (it is of another test)." in text
+    (table,) = (b for s in shown.rest for b in s.blocks if isinstance(b, Table) and "Other models" in b.caption)
+    assert [row[1] for row in table.rows] == [
+        "not counted: it is of the suspect's own name",
+        "not counted: it is of another test",
+    ]
+    labels = next(b for s in shown.rest for b in s.blocks if isinstance(b, Figure) and b.name == "others").plot.labels
+    assert labels[1:] == ("“rival”, other", "“x”, other")
+
+
+def test_tests_outside_the_family_are_told_with_what_they_gave(made):
+    def outside(others, *, of="closed-account", **changed):
+        text = first(made(CASES[of] | {"others": others} | changed), "answer")
+        return text[text.index("other test") - 2 :] if "other test" in text else ""
+
+    again = reporting.other("rival", found=False, control=False)
+    assert outside([]) == ""
+    assert (
+        "1 other test on this suspect or under these keys is outside the family; nobody corrected for it. What came of "
+        "it: “rival”: not found, 10^-0.4."
+    ) in outside([again])
+    assert "“rival”: found, 10^-8.0" in outside([reporting.other("rival", found=True)])  # called a control
+    assert outside([reporting.other("someone", found=False, control=False)]) == ""  # no key in common is known
+    plan, lines = reporting.plan("closed", keys=[reporting.SEVEN]), [digest(b"someone"), digest(b"no result")]
+    keyed = reporting.register(plan, lines)
+    assert "2 other tests on this suspect or under these keys are outside the family" in outside(
+        [reporting.other("someone", found=True, control=False)], register=keyed
+    )
+    assert "“someone”: found, 10^-8.0, 1 without a result." in outside(
+        [reporting.other("someone", found=True, control=False)], register=keyed
+    )
+    assert "What came of it: 1 without a result." in outside([reporting.other("someone", found=False)], register=keyed)
+    # Of the family: corrected for. A test that is called like this plan's own is another one all the same.
+    inside = again | {"tests": [again["tests"][0] | {"name": "later 1"}]}
+    assert outside([inside], of="many-keys") == ""
+    same = again | {"tests": [again["tests"][0] | {"name": "q4: epoch/q4/fleet"}]}
+    assert outside([same], of="many-keys").startswith("1 other test")
 
 
 def test_a_control_that_its_maker_does_not_call_innocent_is_none(made):
@@ -258,18 +420,42 @@ def test_a_control_that_its_maker_does_not_call_innocent_is_none(made):
     assert "None: this evidence" in first(made(predicate), "controls")
 
 
-def test_plans_of_which_nothing_is_known_are_on_page_one_and_in_the_register(made):
+def test_plans_without_a_result_are_on_page_one_and_in_the_register(made):
     shown = made(CASES["closed-found"])
-    assert "Of 1 registered plan under these keys nothing is known" in first(shown, "basis")
+    said = (
+        "Of 4 registered plans: 1 without a result here, for reasons that are asserted, not shown; 1 of which nothing "
+        "is known, neither a result nor why there is none."
+    )
     register = words(next(section for section in shown.rest if section.name == "register"))
+    assert said in first(shown, "basis")
+    assert said in register
     for fate in (
         "this evidence",
-        "evidence other.json: 0 of 1 tests found",
-        "not carried out, as the maker states: the suspect's endpoint was closed",
+        f"evidence {CASES['closed-found']['others'][0]['file']}: 0 of 1 tests found",
+        "no result here, as the maker states: the suspect's endpoint was closed",
         "NOT ACCOUNTED FOR",
     ):
         assert register.count(f"'{fate}'") + register.count(f'"{fate}"') == 1
     assert "There is no register of plans" in first(made(CASES["closed-account"]), "basis")
+
+
+def test_a_plan_under_other_keys_is_counted_too(made):
+    lines = CASES["closed-found"]["register"]
+    foreign = [lines[0], *(line | {"keys": ["f" * 64]} for line in lines[1:])]
+    shown = made(CASES["closed-found"] | {"register": foreign, "unrun": {}, "others": []})
+    assert "Of 4 registered plans: 3 of which nothing is known" in first(shown, "basis")
+    assert "outside the family" not in first(shown, "answer")
+    rest = made(CASES["closed-found"] | {"register": foreign, "unrun": {line["plan"]: "rest" for line in lines[1:]}})
+    assert "Of 4 registered plans: 2 without a result here" in first(rest, "basis")
+
+
+SHOWN = ("plan", "before", "slot.1", "log.1", "log.2", "release.logs", "measured")
+
+
+def checked(**outcomes):
+    """A check whose steps are ok, but for those that are named."""
+    steps = tuple((name, Step(name, outcomes.get(name, "ok"), "why")) for name in SHOWN)
+    return Check(steps, accepted=True)
 
 
 STEPS = (
@@ -290,7 +476,7 @@ def test_without_a_check_the_answer_says_so(made):
 def test_with_a_check_every_step_is_shown(made):
     shown = made(CASES["closed-found"], Check(STEPS, accepted=True))
     assert "did not check" not in first(shown, "answer")
-    assert "Yes, the mark" in first(shown, "answer")
+    assert "Yes. The mark" in first(shown, "answer")
     assert "of 4 steps 3 ok, 0 failed, 1 not checked" in first(shown, "basis")
     causes = first(shown, "causes")
     assert "1 of 2 steps ok, the others not checked" in causes
@@ -309,6 +495,13 @@ def test_unaltered_inputs_do_not_count_as_answers_of_the_suspect(made):
     shown = made(CASES["closed-found"], Check(steps, accepted=True))
     (table,) = (b for s in shown.first for b in s.blocks if isinstance(b, Table))
     assert ("choose or invent the suspect's answers", "collection", "not checked") in table.rows
+
+
+def test_filters_are_words_that_nobody_can_check(made):
+    for check, said in ((None, "not checked"), (checked(), "2 of 2 steps ok"), (Check(STEPS, True), "not checked")):
+        (table,) = (b for s in made(CASES["closed-found"], check).first for b in s.blocks if isinstance(b, Table))
+        row = next(row for row in table.rows if row[0] == "choose options or filters")
+        assert row[2] == f"{said}; options stand in the plan, filters are words that nobody can check"
 
 
 @pytest.mark.parametrize("outcome", ["failed", "not checked"])
@@ -548,18 +741,32 @@ def test_on_paper_page_one_holds_question_and_answer_whole(chromium, rendered, t
     assert pages[1].split("\n")[0].strip() == "For experts"
 
 
-def test_the_fullest_page_one_fits_too(chromium, made, tmp_path):
+@pytest.mark.parametrize("committed", [True, False])
+@pytest.mark.parametrize("correction", ["holm", "e-bh"])
+def test_the_fullest_page_one_fits_too(chromium, made, tmp_path, committed, correction):
     long = "w" * 200
     keys = [{"id": f"{i:064x}", "path": f"epoch/{'e' * 60}/account/{i}"} for i in range(40)]
-    names = [f"{long}: {key['path']}"[:200] for key in keys]
     texts = {"kind": "texts", "name": long, "origin": long}
     plan = reporting.plan(
-        "closed", committed=False, name="n", keys=keys, suspect=texts,
-        family={"tests": [f"n: {key['path']}" for key in keys], "correction": "e-bh"},
+        "closed", committed=committed, name="n", keys=keys, suspect=texts,
+        inputs={role: digest(role.encode()) for role in ("input", "served")},
+        test=reporting.CLOSED | {"served": True},
+        family={"tests": [f"n: {key['path']}" for key in keys], "correction": correction},
     )  # fmt: skip
-    measured = [reporting.closed(40_000, 0.06 if i % 2 else 0.001) for i in range(40)]
-    others = [reporting.other(name, found=i < 20) for i, name in enumerate(names)]
-    shown = made(reporting.evidence(plan, measured, others=others, rate=reporting.RATE))
+    measured = [reporting.closed(40_000, 0.08 if i % 2 else 0.001) for i in range(40)]
+    for one in measured:
+        one["n_dropped"]["not_served"] = one["n_dropped"].pop("other_channel")
+    others = [reporting.other(f"{i:02} {long}"[:200], found=i < 20) for i in range(40)]
+    foreign = [other | {"hypothesis": "twin"} for other in others[20:]]
+    again = [reporting.other(f"again {i}", found=True) | {"suspect": long} for i in range(5)]
+    rate = reporting.RATE | {"method": long * 5, "source": long * 5, "hypothesis": "closed-reference"}
+    lines = reporting.register(plan, [digest(b"one"), digest(b"two"), *(other["plan"] for other in others)])
+    predicate = reporting.evidence(
+        plan, measured, others=others[:20] + foreign + again, rate=rate, register=lines,
+        unrun={digest(b"one"): long}, inputs={role: f"{role}.jsonl" for role in ("input", "served", "tokenizer")},
+    )  # fmt: skip
+    steps = tuple((name, step) for name, step in checked(before="not checked").steps if name != "measured")
+    shown = made(predicate, Check(steps, accepted=True))
     (tmp_path / "report.html").write_text(render(shown, "html"))
     pdf = tmp_path / "report.pdf"
     chromium(tmp_path, f"--print-to-pdf={pdf}", "--no-pdf-header-footer", (tmp_path / "report.html").as_uri())

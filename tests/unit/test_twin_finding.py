@@ -70,7 +70,7 @@ def test_assumptions_name_when_twins_were_drawn():
     assert "numerics" in later.assumptions[0]
     mixed = find([*pairs(10, 0), *pairs(10, 0, drawn="later")], **CHOICES)
     assert mixed.drawn == "both"
-    assert len(mixed.assumptions) == 5
+    assert len(mixed.assumptions) == 6
 
 
 def test_wilson_interval_of_the_textbook():

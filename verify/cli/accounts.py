@@ -96,7 +96,7 @@ def accounts(
     before = digests(files)
     use = plan_use(plan_file)
     scores_by = measure if likelihoods is None else LIKELIHOODS
-    use.require(hypothesis="twin", scores=scores_by, missing=missing, alpha=fwer, inputs=before)
+    use.require(hypothesis="twin", scores=scores_by, statistic="sign", missing=missing, alpha=fwer, inputs=before)
     use.require(coins="recomputed" if key else "stated", **({"key": key.id} if isinstance(key, EpochKey) else {}))
     groups = read_groups(groups_file) if groups_file else {}
     marks = read_marks(marks_file) if marks_file else {}

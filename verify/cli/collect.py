@@ -12,6 +12,8 @@ import click
 from verify.cli.output import FORMAT, counted, finite, print_record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from verify.collecting.settings import Settings
     from verify.hypotheses.sequential import ClosedProcess
     from verify.ordering import Ordering
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 @click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), callback=finite, default=1e-6,
               show_default=True, help="With --key: stop when the e-value reaches 1/alpha.")  # fmt: skip
 @click.option("--plan", "plan_file", type=click.Path(), help="Committed plan: ask in its order, with its settings.")
+@click.option("--register", "register_file", type=click.Path(), help="With --plan: the register that it stands in.")
 @FORMAT
 def collect(
     prompts: str,
@@ -71,6 +74,7 @@ def collect(
     tokenizer_file: str | None,
     alpha: float,
     plan_file: str | None,
+    register_file: str | None,
     output_format: str | None,
 ) -> int:
     """Ask a suspect PROMPTS and keep its answers as transcripts, which radiolabel verify reads.
@@ -83,8 +87,9 @@ def collect(
     whenever one stops: p is at most 1 over its maximum. It is valid if the prompts were chosen without looking at the
     key.
 
-    With --plan the order of asking and a nonce for every answer follow from the plan's timestamp, which shows that the
-    answers were written down after it. Prompts, settings and stopping rule must be the plan's.
+    With --plan the order of asking and a nonce for every answer follow from the timestamp of the plan's line in the
+    register, which shows that the answers were written down after it. Prompts, settings and stopping rule must be the
+    plan's. With a sequential plan the e-value takes answers in that order, up to the first that is not there yet.
 
     Needs the collect extra: pip install radiolabel[collect].
 
@@ -95,6 +100,8 @@ def collect(
     """
     if (key_file is None) != (tokenizer_file is None):
         raise click.UsageError("--key and --tokenizer go together")
+    if (plan_file is None) != (register_file is None):
+        raise click.UsageError("--plan and --register go together")
     try:
         import httpx  # noqa: F401
     except ModuleNotFoundError:
@@ -129,10 +136,13 @@ def collect(
         token_budget=token_budget,
     )
     ordering, fixed = None, settings.to_dict()
-    if plan_file is not None:
-        ordering = _ordering(plan_file, settings, repeat, concurrency, key_file, tokenizer_file, alpha)
+    if plan_file is not None and register_file is not None:
+        ordering = _ordering(plan_file, register_file, settings, repeat, concurrency, key_file, tokenizer_file, alpha)
         fixed["plan"] = ordering.plan
-    process, enough = _process(key_file, tokenizer_file, alpha) if key_file and tokenizer_file else (None, _never)
+    order = None if ordering is None else ordering.order(len(asked) * repeat)
+    process, enough = None, _never
+    if key_file and tokenizer_file:
+        process, enough = _process(key_file, tokenizer_file, alpha, order)
     with (
         open_journal(output, fixed) as journal,
         tqdm(total=len(asked) * repeat, unit=" answers", desc="asking", disable=None, leave=False) as bar,
@@ -173,6 +183,7 @@ def collect(
 
 def _ordering(
     path: str,
+    register: str,
     settings: Settings,
     repeat: int,
     concurrency: int,
@@ -185,6 +196,7 @@ def _ordering(
     from verify.ordering import Ordering
     from verify.plan_parts import Endpoint
     from verify.planned import read_committed
+    from verify.register import line_of, read_register
     from verify.tokenization import Tokenizer
     from watermark.keyfile import read_key
 
@@ -202,18 +214,23 @@ def _ordering(
     if key_file is not None and tokenizer_file is not None:
         tokenizer = Tokenizer.load(tokenizer_file).digest
         use.require(hypothesis="sequential", key=read_key(key_file).id, tokenizer=tokenizer, alpha=alpha)
-    return Ordering.of(use.plan)
+    line = line_of(read_register(register), use.plan)
+    if line is None:
+        raise Refused(f"{register} has no line of {path}, expected the register that it was committed to")
+    return Ordering.of(line)
 
 
 def _never(record: Transcript) -> bool:
     return False
 
 
-def _process(key_file: str, tokenizer_file: str, alpha: float) -> tuple[ClosedProcess, Any]:
+def _process(
+    key_file: str, tokenizer_file: str, alpha: float, order: Sequence[int] | None
+) -> tuple[ClosedProcess, Any]:
     """The e-process of a key, and what feeds it an answer and says whether it is enough."""
-    from verify.corpus import summarize_documents
     from verify.hypotheses.sequential import ClosedProcess
-    from verify.records import Document
+    from verify.measuring.sequential import summary_of
+    from verify.ordering import InOrder
     from verify.tokenization import Tokenizer
     from watermark.keyfile import read_key
     from watermark.keys import ValueKey
@@ -225,10 +242,12 @@ def _process(key_file: str, tokenizer_file: str, alpha: float) -> tuple[ClosedPr
         )
     tokenizer, process = Tokenizer.load(tokenizer_file), ClosedProcess(key)
 
+    ordered = None if order is None else InOrder(order)
+
     def enough(record: Transcript) -> bool:
-        document = Document(name=f"answer {record.id}", text=record.response, prompt=record.prompt)
-        summary = summarize_documents([document], key.deployment.width, tokenizer=tokenizer)
-        return process.add(summary.pairs).enough(alpha)
+        for answer in [record] if ordered is None else ordered.add(record):
+            process.add(summary_of(answer, tokenizer, key.deployment.width).pairs)
+        return process.evidence.enough(alpha)
 
     return process, enough
 

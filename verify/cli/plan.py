@@ -123,22 +123,25 @@ def _steps(
 ) -> list[Step]:
     from verify.collection_checks import check_answers, read_answers
     from verify.commitment_checks import stamp
-    from verify.register import check_register, read_register
+    from verify.register import check_register, line_of, read_register
     from verify.steps import Step
 
     roots = roots_in(tsa_certs)
     first, when = stamp(planned, roots, name="every timestamp is of this plan and by a trusted authority")
     steps = [first]
+    entries = [] if register_file is None else read_register(register_file)
     if register_file is None:
         steps.append(Step.open("the plan is registered, with its keys and timestamps", "no register was given"))
     else:
-        steps += check_register(read_register(register_file), roots, plan=planned, when=when)
-    if answers is None:
-        steps.append(Step.open("the answers were asked for under the plan", "no answers were given"))
-    else:
-        asked = None if prompts is None else planned_prompts(planned, prompts)
-        steps += check_answers(planned, read_answers(answers), prompts=asked, when=when)
-    return steps
+        steps += check_register(entries, roots, plan=planned, when=when)
+    name = "the answers were asked for under the plan"
+    line = line_of(entries, planned)
+    if answers is None or line is None:
+        missing = "no answers were given" if answers is None else "no register with the plan's line was given"
+        return [*steps, Step.open(name, missing)]
+    asked = None if prompts is None else planned_prompts(planned, prompts)
+    _, registered = stamp(line, roots)
+    return [*steps, *check_answers(planned, read_answers(answers), line=line, prompts=asked, when=registered)]
 
 
 def planned_prompts(planned: Plan, path: str) -> list[str]:

@@ -17,6 +17,7 @@ CHUNK = 4  # times the batch size: items that are sorted by length together, and
 
 @click.command()
 @click.option("--model", required=True, help="Suspect: a .gguf file, a directory, a hub name, or smollm2.")
+@click.option("--suspect", help="What records call it: the name that a plan gives it.  [default: as --model]")
 @click.option("--reference", help="A model that did not see the answers, to compare with, such as the suspect's base.")
 @click.option("--pairs", type=click.Path(), help="Score both answers of each pair.")
 @click.option("--windows", type=click.Path(), help="Record the predictions inside each transcript.")
@@ -37,6 +38,7 @@ CHUNK = 4  # times the batch size: items that are sorted by length together, and
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 def probe(
     model: str,
+    suspect: str | None,
     reference: str | None,
     pairs: str | None,
     windows: str | None,
@@ -82,9 +84,9 @@ def probe(
     if os.path.exists(source) and not os.path.isfile(source):
         raise click.UsageError(f"{source} is not a regular file, expected one: the input is read twice")
     task: Task[Any] = (
-        PairsTask(pairs, model, reference)
+        PairsTask(pairs, suspect or model, reference)
         if pairs is not None
-        else WindowsTask(str(windows), model, reference, served, begin, top_k, tokenizer_file)
+        else WindowsTask(str(windows), suspect or model, reference, served, begin, top_k, tokenizer_file)
     )
     total = sum(1 for _ in task.items())  # everything wrong with the input is found before hours of work
     with ExitStack() as stack:

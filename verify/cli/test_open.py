@@ -27,6 +27,7 @@ _SHARED: tuple[Callable[[Any], Any], ...] = (
                  help="Whether a window in a prompt counts as seen: ignore assumes no prompt held marked text."),
     click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), callback=finite, default=1e-6,
                  show_default=True, help="Call the dependence found if p is at most this."),
+    click.option("--texts", type=click.Path(), help="Transcripts that PREDICTIONS are of, one for one: checked."),
     PLAN,
     click.option("--exit-code", is_flag=True, help="Exit with 1 if none is found."),
     FORMAT,
@@ -101,6 +102,7 @@ def _run(
     tokenizer: str | None,
     prompt_windows: str,
     alpha: float,
+    texts: str | None,
     plan_file: str | None,
     exit_code: bool,
     output_format: str | None,
@@ -116,14 +118,20 @@ def _run(
         raise click.UsageError(
             f"{key_file} is not a value key: derive one with radiolabel key derive --path epoch/NAME/fleet"
         )
-    files: dict[str, str | None] = {"predictions": path}
+    files: dict[str, str | None] = {"predictions": path, "texts": texts}
+    if texts is not None and (texts == "-" or used.get("records") == "answers"):
+        raise click.UsageError("--texts is a file, and goes with predictions")
     before = digests(files)
     use = plan_use(plan_file)
     use.require(**used, key=key.id, alpha=alpha, prompt_windows=prompt_windows, inputs=before)
     with bars(scoring=" windows") as progress:
-        measured = measure(path, key, prompt_windows=prompt_windows, tokenizer=tokenizer, progress=progress)
+        measured = measure(
+            path, key, prompt_windows=prompt_windows, tokenizer=tokenizer, texts=texts, progress=progress
+        )
     check_unchanged(files, before)
     use.require(reference=measured.reference_model or "none", tokenizer=measured.tokenizer, n=measured.n_texts)
+    if used["hypothesis"] == "open":
+        use.require(served=measured.served)
     options = {"prompt_windows": prompt_windows, "sha256": before["predictions"]} | use.options
     result = conclude(measured, Tested.of(key), alpha=alpha, options=options)
     print_record(result.to_dict(), lambda: linear_text(result), output_format)

@@ -133,6 +133,7 @@ def verify(
             weights=weights,
             token_ids=token_ids,
             decoys=decoys,
+            ids_alone=token_ids or plan_file is None,
             progress=progress,
         )
     check_unchanged(files, before)

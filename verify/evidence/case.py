@@ -14,6 +14,7 @@ from verify.evidence.folder import digest_of
 from verify.evidence.policy import Policy
 from verify.evidence.predicate import Predicate
 from verify.measuring.progress import Progress
+from verify.register import RegisterEntry, line_of
 from verify.steps import Step
 from verify.timestamps import Timestamp
 from watermark.keys import CoinKey, ValueKey
@@ -67,6 +68,16 @@ class Case:
         if self.predicate.exploratory:
             return Step.open(PLAN_STAMPED, "exploratory: no plan was committed before looking"), None
         return stamp(self.predicate.plan, self.roots, name=PLAN_STAMPED)
+
+    @cached_property
+    def line(self) -> RegisterEntry | None:
+        """The plan's line in the register, or None."""
+        return None if self.predicate.exploratory else line_of(self.predicate.register, self.predicate.plan)
+
+    @cached_property
+    def registered(self) -> Timestamp | None:
+        """The earliest timestamp of the plan's line, if they hold."""
+        return None if self.line is None else stamp(self.line, self.roots)[1]
 
     @cached_property
     def given(self) -> Given:

@@ -49,19 +49,19 @@ def _compared(plan: Plan, measured: Measured, subjects: Mapping[str, str]) -> It
         decoys = measured.decoys.n if measured.decoys else 0
         yield "the number of decoys", decoys, test.decoys
     elif isinstance(measured, MeasuredForm) and isinstance(test, Closed | ClosedReference | Open):
-        yield from _form(measured, test)
+        yield from _form(measured, test, plan.suspect.name)
     elif isinstance(measured, MeasuredTwin) and isinstance(test, Twin):
         yield "the number of pairs", measured.n_pairs, test.stopping.n
         yield "the reference", measured.reference_model or "none", test.reference
         yield "coins", "recomputed" if measured.coin_key else "stated", test.coins
-        counted = measured.wins + measured.losses + measured.ties
-        kept = measured.n_pairs - (measured.n_missing if test.missing == "drop" else 0)
-        yield "the number of pairs counted", counted, kept
+        yield "the number of pairs counted", measured.wins + measured.losses + measured.ties, measured.n_pairs
+        if measured.suspect is not None:
+            yield "the suspect of the records", measured.suspect, plan.suspect.name
     elif isinstance(measured, MeasuredSequential) and isinstance(test, Sequential):
         yield from _stopped(measured, test, plan)
 
 
-def _form(measured: MeasuredForm, test: Closed | ClosedReference | Open) -> Iterator[Difference]:
+def _form(measured: MeasuredForm, test: Closed | ClosedReference | Open, suspect: str) -> Iterator[Difference]:
     yield "the number of texts", measured.n_texts, test.stopping.n
     yield "the tokenizer of the records", measured.tokenizer, test.tokenizer
     if isinstance(test, Closed):
@@ -69,6 +69,9 @@ def _form(measured: MeasuredForm, test: Closed | ClosedReference | Open) -> Iter
     else:
         yield "the rule", measured.rule, test.rule if isinstance(test, Open) else REFERENCE
         yield "the reference", measured.reference_model or "none", test.reference
+        yield "served", measured.served, test.served if isinstance(test, Open) else False
+        if not (isinstance(test, Open) and test.records == "answers"):  # an endpoint's answers name its model
+            yield "the suspect of the records", measured.suspect, suspect
 
 
 def _stopped(measured: MeasuredSequential, test: Sequential, plan: Plan) -> Iterator[Difference]:

@@ -45,7 +45,7 @@ def conclude(plan: Plan, index: int, measured: Measured) -> AnyFinding:
     measured = from_fields(to_fields(measured), "measured")
     key, test = plan.keys[index], plan.test
     use = Planned(plan, plan.name) if plan.timestamps else UnsafeNoPlan()
-    options = {"prompt_windows": getattr(test, "prompt_windows", None)} | use.options
+    options = {name: getattr(test, name, None) for name in ("prompt_windows", "token_ids")} | use.options
     if isinstance(test, Twin) and isinstance(measured, MeasuredTwin):
         return twin_finding.conclude(
             measured, missing=test.missing, statistic=test.statistic, alpha=plan.alpha, options=options

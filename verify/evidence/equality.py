@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import accumulate
 from typing import Any, Final
 
-from verify.measured import Form, Measured, MeasuredForm, to_fields
+from verify.measured import FORM_BINS, Form, Measured, MeasuredForm, to_fields
 
 ABSOLUTE: Final = 1.000001e-6  # one unit of the last decimal
 RELATIVE: Final = 1e-9
+_BINS_OF_A_UNIT: Final = 64  # from 1 to 2 units is an octave, of 64 bins; among larger coefficients it is less
 
 
 def difference(stated: Any, found: Any, where: str) -> str | None:
@@ -64,6 +66,8 @@ def _forms(stated: Form, found: Form) -> str | None:
     for name in ("positive", "negative"):
         counts = Counter(dict(getattr(stated, name)))
         counts.subtract(Counter(dict(getattr(found, name))))
-        if sum(map(abs, counts.values())) > 2 * k:
+        # One unit moves a coefficient to the next bin: in sums from the largest down that is one, once.
+        sums = accumulate(counts[bin_] for bin_ in range(FORM_BINS - 1, -1, -1))
+        if sum(map(abs, sums)) > k * _BINS_OF_A_UNIT:
             return f"measured.form.{name}: another histogram follows"
     return None

@@ -23,7 +23,7 @@ from verify.measuring.planned import AnyKey, measure
 from verify.measuring.progress import Progress, silent
 from verify.plan_parts import PlannedKey, Twin
 from verify.plans import Plan
-from verify.register import RegisterEntry
+from verify.register import RegisterEntry, line_of
 from watermark import __version__
 from watermark.keys import CoinKey, EpochKey, ValueKey
 
@@ -66,14 +66,17 @@ def make(
     if len(set(names.values())) != len(names):
         raise Refused(f"two inputs are called {quoted(_twice(names))}, expected different names", hint="rename one")
     before = _digests(files)
+    line = line_of(register, plan) if plan.timestamps else None
+    if plan.timestamps and line is None:
+        raise Refused("the plan has no line in a register, expected the one that it was committed to with --register")
     role = answers_role(plan)
-    if role is not None and plan.timestamps:
-        for step in check_answers(plan, read_answers(files[role])):
+    if role is not None and line is not None:
+        for step in check_answers(plan, read_answers(files[role]), line=line):
             if step.outcome == "failed":
                 raise Refused(f"{names[role]}: not collected under the plan: {step.name}: {step.reason}")
     results = []
     for index, planned in enumerate(plan.keys):
-        measured = measure(plan, files, _key(plan, planned, keys), progress=progress)
+        measured = measure(plan, files, _key(plan, planned, keys), line=line, progress=progress)
         for difference in differences(plan, measured, before):
             raise Refused(difference, hint="evidence is of a plan that was carried out as it says")
         results.append(Result(planned.id, measured, derive(plan, index, measured)))

@@ -92,7 +92,7 @@ def _measured(case: Case) -> Step:
         if key is None and needs_key:
             return Step.open(_MEASURED, f"{planned.path} was not disclosed")
         try:
-            found = measure(plan, case.given.paths, key, progress=case.progress)
+            found = measure(plan, case.given.paths, key, line=case.line, progress=case.progress)
         except (Error, WatermarkError) as error:
             return Step(_MEASURED, "failed", str(error))
         wrong = measurements(result.measured, found)
@@ -161,12 +161,16 @@ def _others(case: Case) -> Step:
     for other in others:
         if case.predicate.register and not other.exploratory and other.plan not in registered:
             return Step(_OTHERS, "failed", f"the plan of {other.file} is not in the register")
+        if other.control and other.suspect == case.predicate.plan.suspect.name:
+            return Step(_OTHERS, "failed", f"{other.file} is called a control, and it is of the suspect")
+        if other.control and other.hypothesis != case.predicate.plan.hypothesis:
+            return Step(_OTHERS, "failed", f"{other.file} is called a control, and it is of another test")
         try:
             found = None if case.folder is None else digest_of(case.folder, other.file)
             if found is None or case.folder is None:
                 missing.append(other.file)
             else:
-                _check_other(other, os.path.join(case.folder, other.file), found, case.policy.signer, mine)
+                _check_other(other, os.path.join(case.folder, other.file), found, case, mine)
         except Error as error:
             return Step(_OTHERS, "failed", f"{other.file}: {error}")
     if missing:
@@ -176,18 +180,20 @@ def _others(case: Case) -> Step:
     return Step(_OTHERS, "ok", f"{len(others)} files, signed by the same; check each by itself{asserted}")
 
 
-def _check_other(other: Other, path: str, found: str, signer: str, keys: set[str]) -> None:
+def _check_other(other: Other, path: str, found: str, case: Case, keys: set[str]) -> None:
     """Raise for the first thing that is not as said."""
     if found != other.sha256:
         raise InputError(f"its digest is {found[:16]}..., and {other.sha256[:16]}... was signed")
     envelope = read_envelope(path)
-    if not envelope.verify(bytes.fromhex(signer)):
+    if not envelope.verify(bytes.fromhex(case.policy.signer)):
         raise InputError("it is not signed by the policy's signer")
     said = parse_predicate(envelope.statement(other.file)["predicate"], other.file)
     if digest(envelope.to_json()).removeprefix("sha256:") != found:
         raise InputError("it changed while it was read")
     if other.control and keys.isdisjoint(key.id for key in said.plan.keys):
         raise InputError("a control, and it is under other keys")
+    if other.control and said.plan.alpha < case.predicate.plan.alpha:
+        raise InputError("a control, and it was tested at a stricter level")
     stated = (said.plan.digest, said.plan.suspect.name, said.plan.hypothesis, said.exploratory, said.decision.tests)
     if stated != (other.plan, other.suspect, other.hypothesis, other.exploratory, other.tests):
         raise InputError("it says something else")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -64,6 +64,7 @@ class Rate(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
     """How often the method accused innocent models where that was measured."""
 
     method: _Long
+    hypothesis: Literal["closed", "closed-reference", "open", "twin", "sequential"]
     n_trials: Positive
     n_accused: Count
     n_independent: Positive

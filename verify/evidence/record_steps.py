@@ -24,6 +24,7 @@ Steps = Iterator[tuple[str, Step]]
 REGISTER_STEPS: Final = 6
 COLLECTION_STEPS: Final = 7
 _DRAWER: Final = "every registered plan has its result here, or a reason why not"
+_FAMILY: Final = "no other plan on this suspect or under these keys is outside the family"
 _BEFORE: Final = "the plan came before the outputs"
 _KEYS_BEFORE: Final = "the keys were committed before the suspect came out"
 _LOGS_BEFORE: Final = "the logs were committed before the suspect came out"
@@ -35,6 +36,7 @@ def steps(case: Case) -> Steps:
     yield "plan", case.plan_stamp[0]
     yield from _numbered("register", _register(case))
     yield "drawer", _drawer(case)
+    yield "family", _family(case)
     collected = list(_collection(case))
     yield from _numbered("collection", collected)
     yield "before", _before(case, collected)
@@ -73,6 +75,26 @@ def _drawer(case: Case) -> Step:
     return Step(_DRAWER, "ok", f"{len(predicate.register)} plans")
 
 
+def _family(case: Case) -> Step:
+    """Other tests on this suspect or under these keys: found in one of many separate plans, p means little."""
+    predicate = case.predicate
+    mine, own = {key.id for key in predicate.plan.keys}, set(predicate.plan.family.tests)
+    keys = {entry.plan: entry.keys for entry in predicate.register}
+    beside = {
+        other.plan: other
+        for other in predicate.others
+        if not other.control and not {test.name for test in other.tests} <= own
+    }
+    outside = {plan for plan, other in beside.items() if other.suspect == predicate.plan.suspect.name}
+    inside = {other.plan for other in predicate.others if other.plan not in beside} | {predicate.plan.digest}
+    outside |= {plan for plan, ids in keys.items() if plan not in inside and not mine.isdisjoint(ids)}
+    if outside:
+        return Step.open(_FAMILY, f"{len(outside)} are, and nobody corrected for them")
+    if not predicate.register:
+        return Step.open(_FAMILY, "no register is in the file")
+    return Step(_FAMILY, "ok", f"{len(own)} tests in the family")
+
+
 def _collection(case: Case) -> Iterator[Step]:
     """The seven steps of docs/spec/plan.md, section 4; none if nobody was asked."""
     plan, role = case.predicate.plan, answers_role(case.predicate.plan)
@@ -81,7 +103,9 @@ def _collection(case: Case) -> Iterator[Step]:
     path, missing = case.given.paths.get(role), "the answers were not given"
     if case.predicate.exploratory:
         path, missing = None, "exploratory: no order and no nonces follow from a plan that was not committed"
-    if path is None:
+    elif case.line is None:
+        path, missing = None, "the plan has no line in the register, from which order and nonces follow"
+    if path is None or case.line is None:
         yield Step.open("the answers were asked for under the plan", missing)
         return
     asked, wrong = _asked(case)
@@ -89,7 +113,7 @@ def _collection(case: Case) -> Iterator[Step]:
         yield wrong
         return
     try:
-        yield from check_answers(plan, read_answers(path), prompts=asked, when=case.plan_stamp[1])
+        yield from check_answers(plan, read_answers(path), line=case.line, prompts=asked, when=case.registered)
     except Error as error:
         yield Step("the answers were asked for under the plan", "failed", str(error))
 
@@ -122,9 +146,9 @@ def _before(case: Case, collected: list[Step]) -> Step:
     if any(step.outcome == "failed" for step in collected):
         return Step(_BEFORE, "failed", "the answers were not collected under the plan")
     shown = {step.name for step in collected if step.outcome == "ok"}
-    if plan_step.outcome != "ok" or not {SETTINGS, NONCES, IN_ORDER} <= shown:
-        return Step.open(_BEFORE, "without the plan's timestamp and the answers nothing shows it")
-    return Step(_BEFORE, "ok", "the answers' order and nonces follow from the plan's timestamp")
+    if plan_step.outcome != "ok" or case.registered is None or not {SETTINGS, NONCES, IN_ORDER} <= shown:
+        return Step.open(_BEFORE, "without the timestamps of plan and line, and the answers, nothing shows it")
+    return Step(_BEFORE, "ok", "the answers' order and nonces follow from the timestamp of the plan's line")
 
 
 def _master_and_epoch(case: Case) -> Steps:

@@ -22,9 +22,9 @@ def roles(plan: Plan) -> tuple[frozenset[str], frozenset[str]]:
     if isinstance(test, Twin):
         required = {"pairs", "likelihoods" if test.scores == "likelihoods" else "answers"}
     elif isinstance(test, Open):
-        required = {"predictions"} | ({TOKENIZER} if test.records == "answers" else set())
+        required = {"predictions"} | ({TOKENIZER} if test.records == "answers" else {"texts"})
     elif plan.hypothesis == "closed-reference":
-        required = {"predictions"}
+        required = {"predictions", "texts"}
     else:
         required = {"input", TOKENIZER}
         if plan.hypothesis == "closed":

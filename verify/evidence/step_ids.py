@@ -17,6 +17,7 @@ STEP_IDS: Final = (
     *("envelope", "signature", "fields", "plan"),
     *_numbered("register", 6),
     "drawer",
+    "family",
     *_numbered("collection", 7),
     "before",
     *_numbered("master", 3),

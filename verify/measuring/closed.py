@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from verify import finding, linear_finding
 from verify.corpus import summarize_documents
+from verify.errors import Refused
 from verify.hypotheses.counted import Counted
 from verify.hypotheses.decoys import rank
 from verify.inputs import open_documents
 from verify.measured import MeasuredClosed, MeasuredForm
 from verify.measuring.accumulation import Accumulation
 from verify.measuring.progress import Progress, silent
+from verify.records import Document
 from verify.scoring import Summary, score
 from verify.served import served_mask
 from verify.tokenization import Tokenizer
@@ -28,6 +32,7 @@ def measure_closed(
     weights: str,
     token_ids: bool,
     decoys: int,
+    ids_alone: bool = True,
     accumulate: bool = False,
     progress: Progress = silent,
 ) -> MeasuredClosed | MeasuredForm:
@@ -44,12 +49,14 @@ def measure_closed(
         weights: `distinct`, or `counts` for a linear form.
         token_ids: trust the input's token ids also where it has text.
         decoys: how many to rank the key among; none where they are not valid.
+        ids_alone: take records that have token ids and no text. Whoever made the ids chose how the text is split,
+            perhaps with the key in hand.
         accumulate: keep the score as the text goes on; takes a second scoring.
         progress: of "reading", "served" (tokens) and "decoys" (keys).
 
     Raises:
         InputError: unreadable or malformed input, or no tokenizer where one is needed.
-        Refused: another tokenizer.
+        Refused: another tokenizer, or a record without a text where ids alone are not taken.
     """
     counted = Counted(key) if weights == "counts" else None
     going = Accumulation(key) if accumulate and not counted and served is None else None
@@ -58,8 +65,9 @@ def measure_closed(
     def advance(part: Summary) -> None:
         progress("reading", part.n_seen)
 
+    documents = open_documents(source, format=input_format, prompts=prompts)
     summary = summarize_documents(
-        open_documents(source, format=input_format, prompts=prompts),
+        documents if ids_alone else _with_text(documents),
         key.deployment.width,
         tokenizer=tokenizer,
         trust_ids=token_ids,
@@ -79,3 +87,13 @@ def measure_closed(
         ranked = rank(summary.pairs, key, n=decoys, progress=lambda done: progress("decoys", done))
     rows = going.rows() if going else ()
     return finding.measure(summary, scored, decoys=ranked, n_not_served=n_not_served, accumulation=rows)
+
+
+def _with_text(documents: Iterable[Document]) -> Iterator[Document]:
+    for document in documents:
+        if document.text is None:
+            raise Refused(
+                f"{document.name}: token ids and no text, and the plan does not trust ids",
+                hint="a text has many tokenizations, and some of them score high: take records with their text",
+            )
+        yield document

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from verify.collection_checks import read_answers
 from verify.corpus import summarize_documents
 from verify.hypotheses.sequential import ClosedProcess
 from verify.measured import MeasuredSequential, checkpoints
 from verify.measuring.progress import Progress, silent
+from verify.ordering import in_order
 from verify.records import Document, Transcript
 from verify.scoring import Summary
 from verify.tokenization import Tokenizer
@@ -20,7 +23,13 @@ def summary_of(answer: Transcript, tokenizer: Tokenizer, width: int) -> Summary:
 
 
 def measure_sequential(
-    path: str, key: ValueKey, *, tokenizer: Tokenizer, alpha: float, progress: Progress = silent
+    path: str,
+    key: ValueKey,
+    *,
+    tokenizer: Tokenizer,
+    alpha: float,
+    order: Sequence[int] | None = None,
+    progress: Progress = silent,
 ) -> MeasuredSequential:
     """Run the e-process of a key over collected answers.
 
@@ -29,6 +38,8 @@ def measure_sequential(
         key: the key.
         tokenizer: the provider's.
         alpha: the e-process is enough at 1 / alpha.
+        order: of the questions. Answers are taken in it, up to the first that is not there; what comes after is left
+            out, so that nobody chooses which answers count or in what order. None takes them as they are in the file.
         progress: of "answers".
 
     Raises:
@@ -36,7 +47,7 @@ def measure_sequential(
     """
     process, marks = ClosedProcess(key), checkpoints(4)
     rows, due, enough = [], next(marks), None
-    for answer in read_answers(path):
+    for answer in read_answers(path) if order is None else in_order(read_answers(path), order):
         evidence = process.add(summary_of(answer, tokenizer, key.deployment.width).pairs)
         if enough is None and evidence.enough(alpha):
             enough = evidence.n_answers

@@ -1,21 +1,25 @@
-"""Page one: the question, and the answer in a sentence.
+"""Page one: the answer in a sentence, and what has to stand beside it.
 
 A number is a statement about data given models that never saw marked text. No sentence here turns it round.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from verify.measured import MeasuredTwin
 from verify.report.checks import Check
 from verify.report.document import Block, Notice, Section, Text
 from verify.report.fields import Derived
+from verify.report.found import found, names, threshold
+from verify.report.others import gave, outside
 from verify.report.source import Outcome, Source
-from verify.report.words import called, chance, counted, exponent, level, number, percent, some
+from verify.report.standing import ASSERTED, planned
+from verify.report.words import called, counted, level, number, percent, some
 
 MEANING: Final = (
-    "This number describes the data: how rarely a model that never saw such text would give data like these. "
+    "This number describes the data: how rarely a model that {who} would give data like these. "
     "It does not weigh the other explanations below."
 )
 LOOKS: Final = (
@@ -24,29 +28,6 @@ LOOKS: Final = (
 )
 UNCHECKED: Final = "As the evidence file states, which this report did not check: "
 NOT_COMPUTED: Final = "As the evidence file states, whose numbers this report did not compute again: "
-_CORRECTIONS: Final = {
-    "holm": "corrected for all {m} tests of the plan's family (Holm)",
-    "bh": "corrected for all {m} tests of the plan's family (Benjamini and Hochberg)",
-    "e-bh": "corrected for all {m} tests of the plan's family (e-BH)",
-}
-
-
-def question(source: Source) -> Section:
-    """What was asked."""
-    plan, name = source.plan, called(source.plan.suspect.name)
-    if plan.hypothesis == "twin":
-        text = (
-            f"For each of many prompts the provider's model drew two answers, and a coin decided which one was served. "
-            f"Does {name} prefer the served answers to those that never left the provider?"
-        )
-    else:
-        about = {"open": "the predictions"}.get(plan.hypothesis, "the answers")
-        keys = f"the key {called(plan.keys[0].path)}" if len(plan.keys) == 1 else counted(len(plan.keys), "secret key")
-        text = (
-            f"A secret key left a statistical mark in the words that the provider's model chose. A model trained on "
-            f"those answers can take up a trace of it. Do {about} of {name} show the mark of {keys}?"
-        )
-    return Section("question", "The question", (Text(text),))
 
 
 def answer(source: Source, check: Check | None) -> Section:
@@ -55,57 +36,34 @@ def answer(source: Source, check: Check | None) -> Section:
         reason = f"failed: {some(check.failed)}" if check.failed else "steps that the policy requires were not checked"
         text = f"No answer. The evidence file was not accepted ({reason}). Nothing in it may be relied on."
         return Section("answer", "The answer", (Notice(text),))
-    found, missed = source.found, source.missed
+    missed, beside = source.missed, [Text(text) for text in _outside(source)]
     texts: list[Block] = []
     stated = UNCHECKED if check is None else "" if check.recomputed else NOT_COMPUTED
-    if found:
-        texts += [Notice(stated + _found(source, found)), Text(f"{_threshold(source)} {MEANING}")]
-        if source.exploratory:
-            texts.append(Text(LOOKS))
+    if source.found:
+        looks = f" {LOOKS}" if source.exploratory else ""
+        who = "does not depend on what was served" if source.plan.hypothesis == "twin" else "never saw such text"
+        meaning = MEANING.format(who=who)
+        texts += [Notice(stated + found(source, check)), Text(f"{threshold(source, check)} {meaning}{looks}")]
     if missed:
         text = _missed(source, missed)
-        texts.append(Text(text) if found else Notice(stated + text))
-        texts.append(Text(_limit(source, missed)))
-    return Section("answer", "The answer", tuple(texts))
+        texts.append(Text(text) if source.found else Notice(stated + text))
+        shown = source.found or source.exploratory or planned(source, check)
+        texts.append(Text(_limit(source, missed) + ("" if shown else f" {ASSERTED}")))
+    return Section("answer", "The answer", (*texts, *beside))
 
 
-def _names(results: list[Outcome]) -> str:
-    return some([called(outcome.path) for outcome in results])
-
-
-def _found(source: Source, found: list[Outcome]) -> str:
-    total, name = len(source.outcomes), called(source.plan.suspect.name)
-    only = "If this was the only look at the data, a" if source.exploratory else "A"
-    weakest = max(outcome.derived.log10_p_stated for outcome in found)
-    if isinstance(found[0].measured, MeasuredTwin):
-        wins, losses = found[0].measured.wins, found[0].measured.losses
-        return (
-            f"Yes: {name} scored the served answer above its twin in {wins:,} of {wins + losses:,} pairs. "
-            f"{only} model that does not depend on which answer was served would do so with probability at most "
-            f"{chance(weakest)}."
-        )
-    what = {"open": "lean this far towards it"}.get(source.plan.hypothesis, "score this high")
-    if total == 1:
-        first = f"Yes, the mark of the key was found. {only} model that never saw text made with this key would {what}"
-    else:
-        first = (
-            f"Yes for {len(found):,} of {total:,} keys: {_names(found)}. "
-            f"{only} model that never saw text made with such a key would {what}"
-        )
-    ever = ", whenever one stops," if source.plan.hypothesis == "sequential" else ""
-    each = " for each of them" if len(found) > 1 else ""
-    return f"{first}{ever} with probability at most {chance(weakest)}{each}."
-
-
-def _threshold(source: Source) -> str:
-    plan, m = source.plan, len(source.plan.family.tests)
-    fixed = "The threshold was" if source.exploratory else "The threshold, stated in the plan, was"
-    text = f"{fixed} {level(plan.alpha)}"
-    if plan.family.correction == "none":
-        return f"{text}."
-    worst = max(outcome.test.log10_adjusted for outcome in source.found)
-    corrected = _CORRECTIONS[plan.family.correction].format(m=f"{m:,}")
-    return f"{text}; {corrected}, the number to compare with it is {exponent(worst)}."
+def _outside(source: Source) -> Iterator[str]:
+    """Tests that could have been found instead of this one."""
+    others, bare = outside(source)
+    n = len(others) + bare
+    if not n:
+        return
+    results = [gave(other) for other in others] + ([f"{bare:,} without a result"] if bare else [])
+    what = "1 other test" if n == 1 else f"{n:,} other tests"
+    yield (
+        f"{what} on this suspect or under these keys {'is' if n == 1 else 'are'} outside the family; nobody corrected "
+        f"for {'it' if n == 1 else 'them'}. What came of {'it' if n == 1 else 'them'}: {some(results)}."
+    )
 
 
 def _missed(source: Source, missed: list[Outcome]) -> str:
@@ -118,7 +76,7 @@ def _missed(source: Source, missed: list[Outcome]) -> str:
             f"is not beyond the threshold of {level(source.plan.alpha)}. {end}"
         )
     which = (
-        "The mark of the key was" if total == 1 else f"The mark of {counted(len(missed), 'key')} ({_names(missed)}) was"
+        "The mark of the key was" if total == 1 else f"The mark of {counted(len(missed), 'key')} ({names(missed)}) was"
     )
     first = "" if source.found else "Not found. "
     return f"{first}{which} not found at the threshold of {level(source.plan.alpha)}. {end}"

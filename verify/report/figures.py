@@ -14,6 +14,7 @@ from verify.hypotheses import closed
 from verify.hypotheses.twin import Signs
 from verify.measured import MeasuredClosed, MeasuredForm, MeasuredSequential, MeasuredTwin
 from verify.report.document import Bars, Curve, Figure, Intervals, Plot, Shares
+from verify.report.others import no_control
 from verify.report.source import Outcome, Source
 from verify.report.words import called, counted, number, plain
 from watermark.schemes import parse
@@ -139,7 +140,7 @@ def others(source: Source) -> Figure | None:
     rows = [(f"{called(name)}, this file", min(t.log10_adjusted for t in source.predicate.decision.tests), None, None)]
     for other in shown:
         if other.tests:
-            kind = "innocent" if other.control else "other"
+            kind = "innocent" if other.control and not no_control(source, other) else "other"
             label = f"{called(other.suspect)}, {kind}"
             rows.append((label, min(test.log10_adjusted for test in other.tests), None, None))
     return _intervals(
@@ -154,18 +155,18 @@ def others(source: Source) -> Figure | None:
 
 
 def rate(source: Source) -> Figure | None:
-    """The measured rate of accusations."""
+    """The rate of accusations, as the file states it."""
     stated = source.predicate.rate
     if stated is None:
         return None
     measured = stated.n_accused / stated.n_trials if stated.n_trials else 0.0
     return _intervals(
         "rate",
-        "Measured rate of false accusations",
+        "Rate of false accusations, as the maker states it",
         f"{stated.n_accused:,} of {counted(stated.n_trials, 'trial')} with innocent models, with the 95 % interval. "
         f"The line is the level at which they were tested.",
         "share of innocent models called found",
-        [("measured", measured, stated.low, stated.high)],
+        [("as stated", measured, stated.low, stated.high)],
         (stated.alpha, "level"),
     )
 

@@ -11,8 +11,10 @@ import msgspec
 from verify.commitments import Commitment
 from verify.errors import Error
 from verify.evidence.predicate import Other
+from verify.report.basis import drawer
 from verify.report.checks import Check
 from verify.report.document import Block, Commands, Facts, Items, Notice, Quotation, Section, Table, Text
+from verify.report.others import no_control
 from verify.report.source import Source
 from verify.report.tables import capped
 from verify.report.words import called, number, plain, yes
@@ -84,26 +86,26 @@ def register(source: Source) -> Section:
     rows = []
     for entry in source.predicate.register:
         shared = len(mine.intersection(entry.keys))
-        fate = _fate(source, entry.plan, shared, others)
+        fate = _fate(source, entry.plan, others)
         rows.append((f"{entry.number:,}", entry.plan, f"{shared:,}", times(entry), fate))
     blocks: list[Block] = []
     if not source.predicate.register:
         blocks.append(Notice("There is no register: nothing shows how many plans were tried under these keys."))
-    elif source.unknown_plans:
-        blocks.append(Notice(f"Registered plans under these keys of which nothing is known: {source.unknown_plans:,}."))
+    elif text := drawer(source):
+        blocks.append(Notice(text))
     columns = ("number", "plan", "of this plan's keys", "timestamps", "what became of it")
     blocks.append(capped("The register", columns, rows))
     return Section("register", "Register of plans", tuple(blocks))
 
 
-def _fate(source: Source, digest: str, shared: int, others: dict[str, Other]) -> str:
+def _fate(source: Source, digest: str, others: dict[str, Other]) -> str:
     if digest == source.plan.digest:
         return "this evidence"
     if digest in others:
         return f"evidence {plain(others[digest].file)}: {_outcome(others[digest])}"
     if digest in source.predicate.unrun:
-        return f"not carried out, as the maker states: {plain(source.predicate.unrun[digest])}"
-    return "NOT ACCOUNTED FOR" if shared else "under other keys"
+        return f"no result here, as the maker states: {plain(source.predicate.unrun[digest])}"
+    return "NOT ACCOUNTED FOR"
 
 
 def _outcome(other: Other) -> str:
@@ -116,7 +118,7 @@ def others(source: Source) -> Table:
     rows = (
         (
             plain(other.suspect),
-            "yes, as stated" if other.control else "no",
+            _control(source, other),
             plain(other.hypothesis) + (", exploratory" if other.exploratory else ""),
             _outcome(other),
             number(min((test.log10_adjusted for test in other.tests), default=None)),
@@ -127,6 +129,11 @@ def others(source: Source) -> Table:
     )
     columns = ("model", "innocent control", "test", "outcome", "least corrected log10 p", "file", "SHA-256")
     return capped("Other models under the same keys", columns, rows)
+
+
+def _control(source: Source, other: Other) -> str:
+    why = no_control(source, other)
+    return "no" if not other.control else f"not counted: {why}" if why else "yes, as stated"
 
 
 def steps(source: Source, check: Check | None) -> Section:

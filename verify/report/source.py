@@ -82,13 +82,6 @@ class Source:
         return self.predicate.exploratory
 
     @property
-    def unknown_plans(self) -> int:
-        """Registered plans under this plan's keys of which the file says nothing."""
-        mine = {key.id for key in self.plan.keys}
-        known = {self.plan.digest, *self.predicate.unrun, *(other.plan for other in self.predicate.others)}
-        return sum(not mine.isdisjoint(e.keys) and e.plan not in known for e in self.predicate.register)
-
-    @property
     def found(self) -> list[Outcome]:
         """Those that the decision calls found."""
         return [outcome for outcome in self.outcomes if outcome.test.found]

@@ -150,9 +150,10 @@ def decision(source: Source) -> Section:
 
 
 def rate(stated: Rate) -> Table:
-    """The measured rate, as the file states it."""
+    """The rate, as the file states it."""
     rows = (
         ("what was measured", plain(stated.method)),
+        ("test", stated.hypothesis),
         ("trials", f"{stated.n_trials:,}"),
         ("called found", f"{stated.n_accused:,}"),
         ("independent trials, effectively", f"{stated.n_independent:,}"),
@@ -160,4 +161,4 @@ def rate(stated: Rate) -> Table:
         ("95 % interval of the rate", f"{stated.low:.6g} to {stated.high:.6g}"),
         ("source", plain(stated.source)),
     )
-    return Table("Measured rate of false accusations", ("what", "value"), rows)
+    return Table("Rate of false accusations, as the maker states it", ("what", "value"), rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verify.report import answer, doubts, figures, record, tables
+from verify.report import answer, basis, doubts, figures, innocents, question, record, tables
 from verify.report.checks import Check
 from verify.report.document import Block, Section, View
 from verify.report.source import Source
@@ -21,15 +21,20 @@ def view(source: Source, check: Check | None = None) -> View:
     Raises:
         InputError: sums that cannot be.
     """
-    title = f"Test of {called(source.plan.suspect.name)} for the mark of a provider's key"
+    trace = (
+        "a preference for what a provider served"
+        if source.plan.hypothesis == "twin"
+        else "the mark of a provider's key"
+    )
+    title = f"Test of {called(source.plan.suspect.name)} for {trace}"
     first = (
-        answer.question(source),
+        question.question(source, check),
         answer.answer(source, check),
-        doubts.rate(source),
+        innocents.rate(source, check),
         doubts.causes(source, check),
-        doubts.controls(source),
+        innocents.controls(source),
         doubts.limits(),
-        doubts.basis(source, check),
+        basis.basis(source, check),
     )
     rest = (
         record.steps(source, check),

@@ -18,10 +18,10 @@ def plain(text: str) -> str:
     return f"\u2068{safe}\u2069" if isolated else safe
 
 
-def called(name: str) -> str:
+def called(name: str, most: int = MOST) -> str:
     """A foreign name inside a sentence: in quotation marks that it cannot close, its middle left out if long."""
-    half = MOST // 2
-    short = name if len(name) <= MOST else f"{name[: half - 1]}…{name[-half:]}"
+    half = most // 2
+    short = name if len(name) <= most else f"{name[: half - 1]}…{name[-half:]}"
     quoted = plain(short.translate(_INNER))
     return f"“{quoted}”"
 
