@@ -30,6 +30,7 @@ def rate(data: bytes, test: str, level: float) -> dict[str, Any]:
     return {
         "method": f"{test}: {innocents['students']} small transformers that never saw what was served, under "
         f"{innocents['keys']} true keys; the interval allows for students that share a key",
+        "hypothesis": hypothesis_of(test),
         "n_trials": found["n"],
         "n_accused": found["rejected"],
         "n_independent": int(found["effective"]),
@@ -38,6 +39,15 @@ def rate(data: bytes, test: str, level: float) -> dict[str, Any]:
         "high": found["high"],
         "source": f"{Path(runs.OUTPUT).name}, sha256:{hashlib.sha256(data).hexdigest()}",
     }
+
+
+def hypothesis_of(test: str) -> str:
+    """As plans call it."""
+    if "twin" in test:
+        return "twin"
+    if test.startswith("open"):
+        return "open"
+    return "closed-reference" if "control variate" in test or "reference" in test else "closed"
 
 
 def main() -> None:
