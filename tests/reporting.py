@@ -218,13 +218,11 @@ def evidence(plan: Plan, measured: list[dict[str, Any]], **changed: object) -> d
 def write(predicate: Mapping[str, Any], path: Path) -> Path:
     """The signed file; whatever stands in it, the envelope is in order."""
     inputs = predicate["inputs"] if isinstance(predicate["inputs"], dict) else {}
-    names = sorted({name for name in inputs.values() if isinstance(name, str) and name.isprintable()})
+    roles = {name: role for role, name in inputs.items() if isinstance(name, str) and name.isprintable()}
     statement = {
         "_type": STATEMENT_TYPE,
         "predicateType": PREDICATE_TYPE,
-        "subject": [
-            {"name": name, "digest": {"sha256": digest(name.partition(".")[0].encode())[7:]}} for name in names
-        ],
+        "subject": [{"name": name, "digest": {"sha256": digest(roles[name].encode())[7:]}} for name in sorted(roles)],
         "predicate": predicate,
     }
     path.write_bytes(sign(canonical(statement), SIGNER).to_json())

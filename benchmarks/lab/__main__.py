@@ -10,7 +10,20 @@ from typing import Any, Final
 
 from benchmarks.lab import runs
 
-EXPERIMENTS: Final = ("innocents", "trap", "shares", "marks", "decoys", "foreign", "growth", "roots", "counts", "edits")
+EXPERIMENTS: Final = (
+    "innocents",
+    "trap",
+    "shares",
+    "marks",
+    "decoys",
+    "foreign",
+    "growth",
+    "roots",
+    "counts",
+    "edits",
+    "ring",
+    "crowd",
+)
 
 
 def experiment(name: str) -> Any:

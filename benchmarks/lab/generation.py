@@ -29,7 +29,7 @@ def answers(
     length: int,
     *,
     sampler: Sampler,
-    requests: Sequence[str],
+    requests: Sequence[str | Request],
     batch: int = 256,
 ) -> Ids:
     """Marked answers at temperature 1, one a prompt.
@@ -39,7 +39,7 @@ def answers(
         prompts: (n, `PROMPT`) ids.
         length: tokens of an answer.
         sampler: of the epoch.
-        requests: n ids, each for one answer only.
+        requests: n of them or of their ids, each for one answer only.
         batch: answers drawn together.
 
     Returns:
@@ -48,7 +48,8 @@ def answers(
     parts = []
     for start in range(0, len(prompts), batch):
         some = prompts[start : start + batch]
-        responses = [sampler.start(Request(r)) for r in requests[start : start + batch]]
+        asked = [r if isinstance(r, Request) else Request(r) for r in requests[start : start + batch]]
+        responses = [sampler.start(request) for request in asked]
         cache, feed, drawn = model.new_cache(), some.astype(np.int64), []
         for _ in range(length):
             logits = model(torch.from_numpy(feed), cache, start=-1)[:, 0].numpy()

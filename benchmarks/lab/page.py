@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+
+from benchmarks.lab.accounts_page import crowd_part, ring_part
+from benchmarks.lab.tables import table
 
 RESULTS: Final = Path("benchmarks/results")
 PAGE: Final = Path("docs/lab.md")
@@ -37,13 +40,6 @@ def read(name: str) -> Any:
     """A saved result, or None."""
     path = RESULTS / name
     return json.loads(path.read_text()) if path.exists() else None
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
-    return "\n".join(lines)
 
 
 def smollm_part(record: dict[str, Any]) -> Iterator[str]:
@@ -204,6 +200,12 @@ def family_part(record: dict[str, Any]) -> Iterator[str]:
         yield table(
             ("edit", "tokens changed", "win rate", "median log10 p", "pairs for 1e-6 in one of two cases"), edits
         )
+    if "ring" in record:
+        yield "## Through which accounts"
+        yield from ring_part(record["ring"])
+    if "crowd" in record:
+        yield "## Through which accounts: by the thousand"
+        yield from crowd_part(record["crowd"])
     if "marks" in record:
         yield "## Closed and open tests by share, scheme and width"
         yield from marks_part(record["marks"])

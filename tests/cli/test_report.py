@@ -167,7 +167,7 @@ def test_from_marked_text_to_a_checked_report(tmp_path, marked, tokenizer_file):
             *("--alpha", "1e-6", "--key", key, "--suspect", "rival", "--origin", "its page", "--tokenizer"),
             *(inputs / "tokenizer.json", "--n", 12, "--repeated-windows", "skip", "--pair-weights", "distinct"),
             *("--input-format", "auto", "--decoys", 200, "--token-ids", "no", "--with-prompts", "no", "--served", "no"),
-            *("--no-filters", "--no-inputs", "-o", plan),
+            *("--no-filters", "--input", f"input={inputs / 'marked.jsonl'}", "-o", plan),
         ),
         (
             *("evidence", plan, "--input", f"input={inputs / 'marked.jsonl'}", "--input"),

@@ -363,6 +363,7 @@ def test_found_is_dependence_and_a_service_can_pass_answers_on(made):
 def test_controls_are_listed_with_what_they_gave(made):
     text = first(made(CASES["closed-found"]), "controls")
     assert "2 models that, as the maker of this file says, never saw marked text" in text
+    assert "at the level of its own plan, which this file does not state" in text
     assert "“innocent one”: not found, 10^-0.4, “innocent two”: not found, 10^-0.4." in text
     bare = made(CASES["closed-account"])
     assert "None: this evidence holds no test of a model known to be innocent." in first(bare, "controls")

@@ -12,7 +12,7 @@ from verify.measured import MeasuredTwin
 from verify.report.checks import Check
 from verify.report.source import Outcome, Source
 from verify.report.standing import ASSERTED, condition, opening, planned
-from verify.report.words import called, chance, exponent, level, some
+from verify.report.words import SHORT, called, chance, exponent, level, some
 
 _RATES: Final = {"bh": "Benjamini and Hochberg", "e-bh": "e-BH"}
 
@@ -34,7 +34,7 @@ def found(source: Source, check: Check | None) -> str:
 
 def names(results: list[Outcome]) -> str:
     """Paths of keys, the first of them."""
-    return some([called(outcome.path) for outcome in results])
+    return some([called(outcome.path, SHORT) for outcome in results])
 
 
 def threshold(source: Source, check: Check | None) -> str:

@@ -10,9 +10,9 @@ from verify.report.checks import Check
 from verify.report.document import Notice, Section, Text
 from verify.report.source import Source
 from verify.report.standing import planned
-from verify.report.words import called, counted, level, percent, some
+from verify.report.words import SHORT, called, counted, level, percent, some
 
-LONG: Final = 72  # characters of what a maker says was measured
+LONG: Final = 60  # characters of what a maker says was measured
 
 
 def rate(source: Source, check: Check | None) -> Section:
@@ -66,13 +66,13 @@ def controls(source: Source) -> Section:
     text = "None: this evidence holds no test of a model known to be innocent."
     if known:
         text = (
-            f"{counted(len(known), 'model')} that, as the maker of this file says, never saw marked text, each by its "
-            f"own plan: {some([others.gave(other) for other in known], most=3)}."
+            f"{counted(len(known), 'model')} that, as the maker of this file says, never saw marked text, each at the "
+            f"level of its own plan, which this file does not state: {some([others.gave(other) for other in known])}."
         )
     accused = any(test.found for other in known for test in other.tests)
     if accused:
         text = f"An innocent model was called found as well. {text}"
     if rest:
-        text += f" Not counted: {some([f'{called(other.suspect, others.SHORT)} ({why})' for other, why in rest])}."
+        text += f" Not counted: {some([f'{called(other.suspect, SHORT)} ({why})' for other, why in rest])}."
     block = Notice if accused or rest else Text
     return Section("controls", "Innocent models tested under the same key", (block(text),))

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from verify.evidence.predicate import Other
 from verify.report.source import Source
-from verify.report.words import called, exponent
-
-SHORT: Final = 32  # characters of a name in a list on page one
+from verify.report.words import SHORT, called, exponent
 
 
 @dataclass(frozen=True)

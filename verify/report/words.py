@@ -7,6 +7,7 @@ from math import ceil, floor, isfinite
 from typing import Final
 
 MOST: Final = 48  # characters of a foreign name inside a sentence
+SHORT: Final = 32  # in a list on page one
 _INNER: Final = str.maketrans("“”„‟", '""""')
 _ISOLATED: Final = {"R", "AL", "AN"}  # letters that would turn the direction of the words around them
 
