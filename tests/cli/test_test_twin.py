@@ -230,15 +230,14 @@ def test_one_pair_with_another_coin_is_refused(tossed, change, by):
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tossed, monkeypatch, capsys):
     """The finding would name a digest of something else."""
-    join = joining.join
+    meet = joining.meet
 
     def slow(*arguments):
-        joined = join(*arguments)
+        yield from meet(*arguments)
         with open(tossed / "likelihoods.jsonl", "a") as file:
             file.write("\n")
-        return joined
 
-    monkeypatch.setattr(twin_measuring, "join", slow)
+    monkeypatch.setattr(twin_measuring, "meet", slow)
     command = ["test", "twin", str(tossed / "pairs.jsonl"), "--likelihoods", str(tossed / "likelihoods.jsonl")]
     assert main(command) == 3
     out, err = capsys.readouterr()

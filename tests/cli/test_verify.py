@@ -241,12 +241,13 @@ def test_unknown_command_and_option():
 
 
 def test_an_internal_error_exits_with_70_and_shows_no_values(monkeypatch, capsys, marked, tokenizer_file):
-    from verify import cli, corpus
+    from verify import cli
+    from verify.measuring import closed
 
     def fail(*args, **kwargs):
         raise RuntimeError("secret value")
 
-    monkeypatch.setattr(corpus, "summarize_documents", fail)
+    monkeypatch.setattr(closed, "summarize_documents", fail)
     code = cli.main(["verify", "--key", str(marked / "fleet.key"), str(marked / "marked.jsonl")])
     err = capsys.readouterr().err
     assert code == 70

@@ -257,6 +257,14 @@ def test_a_false_discovery_rate_is_not_called_a_chance(made, correction, method)
     assert text.index(number) < text.index("In one test taken alone, a model that never saw text made with this key")
 
 
+def test_the_corrected_number_keeps_the_ciphers_bound_of_every_test(made):
+    plan = reporting.plan("closed", family={"tests": ["q4", "later", "last"], "correction": "holm"})
+    predicate = reporting.evidence(plan, [reporting.closed(60_000, 0.2)])
+    stated = predicate["results"][0]["derived"]["log10_p_stated"]
+    assert predicate["decision"]["tests"][0]["log10_adjusted"] < stated - 10
+    assert f"family (Holm) is {exponent(stated + log10(3))} (" in first(made(predicate), "answer")
+
+
 def rated(**changed):
     """A case whose maker states a rate, at the plan's test and level unless that is changed."""
     return CASES["closed-account"] | {"rate": reporting.RATE | {"alpha": 1e-6} | changed}

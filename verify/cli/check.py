@@ -62,9 +62,13 @@ def run(evidence_file: str, policy_file: str, inputs: str | None, key_files: tup
     """The steps of a file, with progress on a terminal.
 
     Raises:
-        click.UsageError: a folder that does not exist, or a key that no test takes.
+        click.UsageError: a folder that does not exist, a key that no test takes, or a package that is not installed.
         Error: an unreadable evidence, policy or key file.
     """
+    try:
+        import rfc3161_client  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise click.UsageError(f"{error.name} is not installed: pip install radiolabel[evidence]") from None
     from verify.canonical import read_bytes
     from verify.evidence.checking import check as check_steps
     from verify.evidence.envelope import MAX_BYTES

@@ -81,8 +81,11 @@ def evidence(
     from watermark.keys import MasterKey
 
     files, stated = _pairs(inputs, "--input"), _pairs(unrun, "--unrun")
-    given: dict[str, str | None] = {"PLAN": plan_file, "--signer": signer}
+    committed = _pairs(logs, "--log")
+    given = {"PLAN": plan_file, "--signer": signer, "--register": register_file, "--rate": rate_file}
+    given |= {"--master": master_file, "--epoch": epoch_file} | {f"--slot {path}": path for path in slot_files}
     given |= {f"--input {role}": path for role, path in files.items()}
+    given |= {f"--log {role}": path for role, path in committed.items()}
     given |= {f"--key {path}": path for path in key_files} | {f"--other {path}": path for path in (*controls, *others)}
     check_distinct(given, {"--output": output})
     check_new_file(output, force=force)
@@ -105,7 +108,7 @@ def evidence(
             [k for k in keys if not isinstance(k, MasterKey)],
             register=lines,
             unrun=_unrun(stated, lines, {planned.digest, *(other.plan for other in beside)}),
-            commitments=_commitments(master_file, epoch_file, slot_files, _pairs(logs, "--log")),
+            commitments=_commitments(master_file, epoch_file, slot_files, committed),
             others=beside,
             rate=None if rate_file is None else _rate(rate_file),
             made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -169,13 +172,13 @@ def _commitments(master: str | None, epoch: str | None, slots: tuple[str, ...], 
 
 
 def _other(path: str, *, control: bool) -> Other:
-    from verify.canonical import digest
-    from verify.evidence.envelope import parse_envelope
+    from verify.canonical import digest, read_bytes
+    from verify.evidence.envelope import MAX_BYTES, parse_envelope
     from verify.evidence.predicate import Other, parse_predicate
     from verify.inputs.streams import display_name
 
     name = display_name(path)
-    data = Path(path).read_bytes()
+    data = read_bytes(path, MAX_BYTES)
     said = parse_predicate(parse_envelope(data, name).statement(name)["predicate"], name)
     return Other(
         file=Path(path).name,
@@ -192,11 +195,15 @@ def _other(path: str, *, control: bool) -> Other:
 def _rate(path: str) -> Rate:
     import msgspec
 
+    from verify.canonical import MAX_BYTES, read_bytes
     from verify.errors import InputError
     from verify.evidence.predicate import Rate
 
+    data = read_bytes(path, MAX_BYTES)
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{path}: no measured rate: more than {MAX_BYTES} bytes, expected at most that")
     try:
-        rate = msgspec.json.decode(Path(path).read_bytes(), type=Rate)
+        rate = msgspec.json.decode(data, type=Rate)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: no measured rate: {str(error).replace('`', '')}") from None
     rate.check(path)
