@@ -229,7 +229,7 @@ def planned(**changed):
 
 
 USED = {"hypothesis": "open", "rule": "root", "records": "predictions", "key": "ab" * 32, "alpha": 1e-6, "n": 6,
-        "prompt_windows": "count", "reference": "base", 
+        "prompt_windows": "count", "reference": "base",
         "inputs": {"predictions": None, "texts": digest(b"texts")[7:]}}  # fmt: skip
 
 

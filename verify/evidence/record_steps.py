@@ -78,21 +78,22 @@ def _drawer(case: Case) -> Step:
 def _family(case: Case) -> Step:
     """Other tests on this suspect or under these keys: found in one of many separate plans, p means little."""
     predicate = case.predicate
-    mine, own = {key.id for key in predicate.plan.keys}, set(predicate.plan.family.tests)
+    mine, accused = {key.id for key in predicate.plan.keys}, predicate.plan.suspect.name
+    own = set(predicate.plan.family.tests) - set(predicate.plan.own)  # another plan of the same name is another test
     keys = {entry.plan: entry.keys for entry in predicate.register}
     beside = {
         other.plan: other
         for other in predicate.others
-        if not other.control and not {test.name for test in other.tests} <= own
+        if (not other.control or other.suspect == accused) and not {test.name for test in other.tests} <= own
     }
-    outside = {plan for plan, other in beside.items() if other.suspect == predicate.plan.suspect.name}
+    outside = {plan for plan, other in beside.items() if other.suspect == accused}
     inside = {other.plan for other in predicate.others if other.plan not in beside} | {predicate.plan.digest}
     outside |= {plan for plan, ids in keys.items() if plan not in inside and not mine.isdisjoint(ids)}
     if outside:
         return Step.open(_FAMILY, f"{len(outside)} are, and nobody corrected for them")
     if not predicate.register:
         return Step.open(_FAMILY, "no register is in the file")
-    return Step(_FAMILY, "ok", f"{len(own)} tests in the family")
+    return Step(_FAMILY, "ok", f"{len(predicate.plan.family.tests)} tests in the family")
 
 
 def _collection(case: Case) -> Iterator[Step]:
