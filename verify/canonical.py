@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any, Final
 
 from verify.decoding import ANY, decode
@@ -74,6 +75,8 @@ def read_bytes(path: str, limit: int) -> bytes:
         InputError: it cannot be read.
     """
     try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise InputError(f"{display_name(path)}: not a regular file, expected one")
         with open(path, "rb") as file:
             return file.read(limit + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path

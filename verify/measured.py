@@ -5,8 +5,8 @@ Normative text: docs/spec/evidence.md, section 4. Every field is an integer, a n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
 
@@ -240,7 +240,7 @@ def from_fields(value: object, where: str) -> Measured:
     return found
 
 
-DECIMALS: Final = 10**6
+LAST: Final = Decimal("0.000001")
 _UP: Final = ("log10_p", "log10_adjusted", "log10_e_bh")
 _DOWN: Final = ("log10_e",)
 
@@ -251,10 +251,11 @@ def rounded(value: Any, name: str = "") -> Any:
         return {k: rounded(v, k) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [rounded(v, name) for v in value]
-    if not isinstance(value, float) or abs(value) >= 1e9:  # beyond, six decimals are more than a double has
+    if not isinstance(value, float) or not abs(value) < 1e9:  # beyond, six decimals are more than a double has
         return value
-    way = math.ceil if name.startswith(_UP) else math.floor if name.startswith(_DOWN) else round
-    return way(value * DECIMALS) / DECIMALS + 0.0
+    way = ROUND_CEILING if name.startswith(_UP) else ROUND_FLOOR if name.startswith(_DOWN) else ROUND_HALF_EVEN
+    # By the decimal that the double is written as: what was rounded once stays as it is.
+    return float(Decimal(repr(value)).quantize(LAST, rounding=way)) + 0.0
 
 
 def checkpoints(first: int = 32) -> Iterator[int]:

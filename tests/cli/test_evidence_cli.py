@@ -45,7 +45,7 @@ def test_a_device_without_an_end_is_not_read_into_memory(tmp_path, option):
     )
     assert (code, out) == (2, "")
     assert "/dev/zero" in err
-    assert "bytes, expected at most that" in err
+    assert "not a regular file" in err
 
 
 def test_a_check_without_its_extra_says_what_to_install(tmp_path):
@@ -59,3 +59,39 @@ def test_a_check_without_its_extra_says_what_to_install(tmp_path):
     done = subprocess.run([sys.executable, "-c", blocked, *command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "rfc3161_client is not installed: pip install radiolabel[evidence]" in done.stderr
+
+
+def test_force_never_replaces_a_key(tmp_path):
+    policy = (
+        "policy",
+        "--tsa-certs",
+        "none",
+        "--released",
+        "unknown",
+        "--beacon-value",
+        "unknown",
+        "--require",
+        "none",
+    )
+    assert radiolabel("key", "new", "-o", tmp_path / "master.key")[0] == 0
+    assert radiolabel("key", "signer", "-o", tmp_path / "signer.pem")[0] == 0
+    for name in ("master.key", "signer.pem"):
+        before = (tmp_path / name).read_bytes()
+        signer = ("--signer", reporting.SIGNER.public.hex())
+        code, out, err = radiolabel(*policy, *signer, "-o", tmp_path / name, "--force")
+        assert (code, out, "is a key file, and those are never replaced" in err) == (2, "", True)
+        assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_report_never_replaces_an_input(tmp_path):
+    reporting.write(reporting.cases()["closed-exploratory"], tmp_path / "evidence.json")
+    (tmp_path / "inputs").mkdir()
+    kept = tmp_path / "inputs" / "answers.jsonl"
+    kept.write_text("the only copy")
+    (tmp_path / "policy.json").write_bytes(
+        Policy(signer="0" * 64, roots="", released="unknown", beacon_value="unknown", required=()).to_json()
+    )
+    checked = ("--policy", tmp_path / "policy.json", "--inputs", tmp_path / "inputs")
+    code, out, err = radiolabel("report", tmp_path / "evidence.json", *checked, "-o", kept, "--force")
+    assert (code, out, "are the same file" in err) == (2, "", True)
+    assert kept.read_text() == "the only copy"

@@ -69,6 +69,17 @@ def test_numbers_are_never_written_stronger_than_they_are():
                      "log10_adjusted": -2.0, "n": 3, "rows": [0.123457]}  # fmt: skip
 
 
+def test_what_was_rounded_once_stays_as_it_is():
+    """1.001 is a double below it; floor of a million times that was one less."""
+    rng = np.random.default_rng(0)
+    for name in ("log10_p", "log10_e", "z"):
+        for value in [*(rng.normal(size=20_000) * 10.0 ** rng.integers(-3, 6, 20_000)), 0.29, 1.001, -1e-7, 1e-7]:
+            once = rounded(float(value), name)
+            assert rounded(once, name) == once
+            low, high = {"log10_p": (0, 1), "log10_e": (-1, 0), "z": (-0.5, 0.5)}[name]
+            assert low * 1e-6 - 1e-9 <= once - value <= high * 1e-6 + 1e-9
+
+
 @pytest.mark.parametrize(
     ("stated", "found", "same"),
     [

@@ -72,8 +72,10 @@ def evidence(
         --master m.json --epoch e.json --slot proof.json --signer signer.pem -o evidence.json
     """
     from verify.errors import Refused
+    from verify.evidence.checking import check
     from verify.evidence.envelope import sign
     from verify.evidence.making import make
+    from verify.evidence.policy import UNKNOWN, Policy
     from verify.evidence.signing import read_signer
     from verify.plans import read_plan
     from verify.register import read_register
@@ -116,6 +118,10 @@ def evidence(
         )
     envelope = sign(payload, key)
     data = envelope.to_json().decode()
+    policy = Policy(signer=key.public.hex(), roots="", released=UNKNOWN, beacon_value=UNKNOWN, required=())
+    for checked in check(data.encode(), policy, name=output):
+        if checked.step.outcome == "failed":
+            raise Refused(f"the evidence would not pass its check: {checked.id}: {checked.step.reason}")
     with new_file(output, force=force) as file:
         file.write(data)
     predicate = envelope.statement(output)["predicate"]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -97,8 +98,20 @@ def check_new_file(path: str, *, force: bool) -> None:
     target = Path(path)
     if target.is_dir() or (target.is_file() and not force):
         raise click.UsageError(f"{path} exists: choose another name" + ("" if target.is_dir() else ", or give --force"))
+    if target.is_file() and _is_key(target):
+        raise click.UsageError(f"{path} is a key file, and those are never replaced: choose another name")
     if not target.absolute().parent.is_dir():
         raise click.UsageError(f"{path} cannot be made: its folder does not exist")
+
+
+def _is_key(path: Path) -> bool:
+    """Whether a file begins as key files do, ours or PEM: gone, nothing brings it back."""
+    try:
+        with open(path, "rb") as file:
+            begin = file.read(4096)
+    except OSError:
+        return False
+    return b"PRIVATE KEY-----" in begin or bool(re.search(rb'"radiolabel"\s*:\s*"key"', begin))
 
 
 def check_distinct(inputs: dict[str, str | None], outputs: dict[str, str | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -53,6 +54,8 @@ def report(
     read = {"EVIDENCE": evidence_file, "--policy": policy_file}
     read |= {f"--key {path}": path for path in key_files}
     check_distinct(read, {"--output": output})
+    if inputs is not None and os.path.isdir(inputs) and os.path.isfile(output):
+        check_distinct({f"an input, {f.name}": f.path for f in os.scandir(inputs)}, {"--output": output})
     check_new_file(output, force=force)
     files: dict[str, str | None] = {"EVIDENCE": evidence_file}
     before = digests(files)

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from verify.canonical import canonical
 from verify.collection_checks import check_answers, read_answers
+from verify.commitment_checks import verify_log
+from verify.committing import read_raw_lines
 from verify.errors import Refused, quoted
 from verify.evidence.citations import citations
 from verify.evidence.conformity import differences
@@ -74,6 +76,12 @@ def make(
         for step in check_answers(plan, read_answers(files[role]), line=line):
             if step.outcome == "failed":
                 raise Refused(f"{names[role]}: not collected under the plan: {step.name}: {step.reason}")
+    for log_role, log in commitments.logs.items():
+        if log_role not in files:
+            raise Refused(f"a log commitment of {log_role}, expected one of {', '.join(sorted(files))}")
+        for step in verify_log(log, (), lines=read_raw_lines(files[log_role])):
+            if step.outcome == "failed":
+                raise Refused(f"{names[log_role]}: {step.name}: {step.reason}, expected the file of its commitment")
     results = []
     for index, planned in enumerate(plan.keys):
         measured = measure(plan, files, _key(plan, planned, keys), line=line, progress=progress)

@@ -161,6 +161,8 @@ def _others(case: Case) -> Step:
     for other in others:
         if case.predicate.register and not other.exploratory and other.plan not in registered:
             return Step(_OTHERS, "failed", f"the plan of {other.file} is not in the register")
+        if other.plan == case.predicate.plan.digest:
+            return Step(_OTHERS, "failed", f"{other.file} is of this plan: it was carried out twice")
         if other.control and other.suspect == case.predicate.plan.suspect.name:
             return Step(_OTHERS, "failed", f"{other.file} is called a control, and it is of the suspect")
         if other.control and other.hypothesis != case.predicate.plan.hypothesis:

@@ -65,6 +65,9 @@ def _drawer(case: Case) -> Step:
     if not predicate.register:
         return Step.open(_DRAWER, "no register is in the file")
     known = {predicate.plan.digest} | {other.plan for other in predicate.others}
+    stray = set(predicate.unrun) - {entry.plan for entry in predicate.register}
+    if stray:
+        return Step(_DRAWER, "failed", f"a reason is given for {min(stray)[:23]}..., which is not in the register")
     lost = [entry for entry in predicate.register if entry.plan not in known and entry.plan not in predicate.unrun]
     if lost:
         return Step(_DRAWER, "failed", f"number {lost[0].number} ({lost[0].plan[:23]}...) has neither")
