@@ -76,7 +76,7 @@ def read_bytes(path: str, limit: int) -> bytes:
     """
     try:
         if os.path.exists(path) and not os.path.isfile(path):
-            raise InputError(f"{display_name(path)}: not a regular file, expected one")
+            raise InputError(f"{display_name(path)}: cannot be read: not a regular file, expected one")
         with open(path, "rb") as file:
             return file.read(limit + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
