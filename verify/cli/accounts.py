@@ -20,8 +20,8 @@ SHOWN = 20
 ASSUMPTIONS = (
     "all accounts that were looked at are here: the correction is for them and no others",
     "the coins are fair, and the suspect's maker saw neither coins nor twins",
-    "whoever was served through an account did not publish what it was served: a named account is one whose answers "
-    "reached the suspect, by whatever way",
+    "a named account is one whose answers reached the suspect, by whatever way: one that published what it was served "
+    "is named too",
 )
 
 
