@@ -140,7 +140,7 @@ def test_text_for_people_fits_80_columns(folder, run):
     rings = next(line.split() for line in out.splitlines() if line.startswith("ring "))
     assert rings[1:5] == ["3", "111", "of", "120"]
     assert rings[-1] == "3"
-    assert "- whoever was served through an account did not publish" in out
+    assert "- a named account is one whose answers reached the suspect" in out
 
 
 def test_many_names_are_shortened_and_long_ones_cut(folder, run):
