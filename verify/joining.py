@@ -139,23 +139,3 @@ def _of_one_suspect(likelihoods: Iterable[Likelihood]) -> Iterator[Likelihood]:
                 hint="test one suspect and one reference at a time",
             )
         yield x
-
-
-@dataclass(frozen=True)
-class Joined:
-    """Pairs with their likelihoods.
-
-    Attributes:
-        scored: pairs with a likelihood.
-        missing: pairs without one: somebody left them out, and must say by which rule.
-    """
-
-    scored: tuple[Scored, ...]
-    missing: tuple[Scored, ...]
-
-
-def join(pairs: Iterable[Pair | RedactedPair], likelihoods: Iterable[Likelihood]) -> Joined:
-    """All of `meet`."""
-    everyone = list(meet(pairs, likelihoods))
-    scored = tuple(s for s in everyone if s.likelihood is not None)
-    return Joined(scored, tuple(s for s in everyone if s.likelihood is None))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_epoch
+from tests.joined import join
 from verify.errors import InputError, Refused
-from verify.joining import join
 from verify.pairs import Likelihood, Member, Pair, read_likelihoods, read_pairs
 from watermark.errors import KeyFileError
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import make_epoch
+from tests.joined import join
 from tests.unit.test_pairs import make_likelihood, make_pair
 from verify import hashed_windows
 from verify import pairs as pairs_module
@@ -21,7 +22,6 @@ from verify.distinct import Pairs
 from verify.errors import InputError, Refused
 from verify.hashed_windows import HashedWindows, lines_of
 from verify.inputs import open_documents
-from verify.joining import join
 from verify.pairs import Member, Pair, check_coins, read_likelihoods, read_pairs
 from verify.records import Document
 from verify.redaction import RedactedPair, read_twins, redacted
