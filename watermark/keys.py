@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -146,6 +147,17 @@ class EpochKey:
             path=f"{self.path}/{channel}/{slot}".rstrip("/"),
             deployment=self.deployment,
         )
+
+    def channel_keys(self, channel: str, slots: Iterable[str]) -> Iterator[Secret]:
+        """The 16-byte value keys of many slots, as `value_key` has them: a third of its time each.
+
+        Args:
+            channel: `cohort` or `account`, with a share in this epoch.
+            slots: whose keys.
+        """
+        purpose = self.deployment.scheme.spec
+        for slot in slots:
+            yield self._aes(_child(self.secret, channel, check_name(slot)), purpose)
 
     def selector_prf(self) -> Prf:
         """The PRF that assigns windows to channels."""

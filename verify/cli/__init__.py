@@ -30,6 +30,7 @@ from verify.cli.probe import probe
 from verify.cli.redact import redact
 from verify.cli.report import report
 from verify.cli.test import test
+from verify.cli.trace import trace
 from verify.cli.twins import twins
 from verify.cli.verify import verify
 from verify.errors import Error as VerifyError
@@ -67,7 +68,7 @@ def cli() -> None:
     """
 
 
-for command in (key, commit, plan, embed, twins, verify, collect, probe, test, accounts, power):
+for command in (key, commit, plan, embed, twins, verify, collect, probe, test, accounts, trace, power):
     cli.add_command(command)
 for command in (evidence, redact, policy, check, report):
     cli.add_command(command)

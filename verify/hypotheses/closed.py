@@ -36,8 +36,15 @@ def log10_p(law: Law, n: int, totals: ArrayLike) -> NDArray[np.float64]:
 
 def log10_e(law: Law, n: int, total: int) -> float:
     """log10 of the mixture e-value."""
+    return float(log10_e_values(law, n, np.array([total]))[0])
+
+
+def log10_e_values(law: Law, n: int, totals: NDArray[np.int64]) -> NDArray[np.float64]:
+    """log10 of the mixture e-value of each of (m,) integer totals."""
     theta = THETA_GRID / np.sqrt(law.variance)
     log_mgf = law.log_mgf(theta)
     with np.errstate(invalid="ignore"):
-        exponents = np.where(np.isinf(log_mgf), -np.inf, theta * (total / law.unit) - n * log_mgf)
-    return float((np.logaddexp.reduce(exponents) - np.log(len(theta))) / np.log(10.0))
+        exponents = theta * (totals[:, None] / law.unit) - n * log_mgf
+    exponents = np.where(np.isinf(log_mgf), -np.inf, exponents)
+    found: NDArray[np.float64] = (np.logaddexp.reduce(exponents, axis=1) - np.log(len(theta))) / np.log(10.0)
+    return found

@@ -19,10 +19,15 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 
-def holm(log10_p: ArrayLike) -> Floats:
-    """(m,) adjusted p: max over j <= i of (m - j + 1) p_(j), at most 1."""
+def holm(log10_p: ArrayLike, *, others: int = 0) -> Floats:
+    """(m,) adjusted p: max over j <= i of (m - j + 1) p_(j), at most 1.
+
+    Args:
+        log10_p: (m,).
+        others: more tests of the family, which count with p = 1.
+    """
     p, order = _ordered(log10_p)
-    adjusted = np.maximum.accumulate(p[order] + np.log10(np.arange(p.size, 0, -1)))
+    adjusted = np.maximum.accumulate(p[order] + np.log10(others + np.arange(p.size, 0, -1)))
     return _back(adjusted, order)
 
 
@@ -32,16 +37,21 @@ def benjamini_hochberg(log10_p: ArrayLike) -> Floats:
     return _step_up(p[order], order)
 
 
-def e_bh(log10_e: ArrayLike) -> Floats:
-    """(m,) adjusted level: min over j >= i of m / (j e_(j)), at most 1; e-BH at a rejects where this is at most a."""
+def e_bh(log10_e: ArrayLike, *, others: int = 0) -> Floats:
+    """(m,) adjusted level: min over j >= i of m / (j e_(j)), at most 1; e-BH at a rejects where this is at most a.
+
+    Args:
+        log10_e: (m,).
+        others: more tests of the family, which count with e = 0.
+    """
     e = _checked(log10_e, "an e-value")
     order = np.argsort(-e, kind="stable")
-    return _step_up(-e[order], order)
+    return _step_up(-e[order], order, others)
 
 
-def _step_up(log10_level: Floats, order: NDArray[np.intp]) -> Floats:
+def _step_up(log10_level: Floats, order: NDArray[np.intp], others: int = 0) -> Floats:
     m = log10_level.size
-    scaled = log10_level + np.log10(m) - np.log10(np.arange(1, m + 1)) if m else log10_level
+    scaled = log10_level + np.log10(m + others) - np.log10(np.arange(1, m + 1)) if m else log10_level
     return _back(np.minimum.accumulate(scaled[::-1])[::-1], order)
 
 
