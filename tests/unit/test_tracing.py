@@ -73,11 +73,15 @@ def test_every_total_is_that_of_the_scorer(scheme, width):
 
 def test_texts_larger_than_a_chunk_and_many_small_ones_score_alike(monkeypatch):
     epoch, documents = an_epoch(), [*some_texts(), *some_texts(4)]
-    keys, texts = of_epoch(epoch, "account", ("a", "b")), texts_of(documents)
+    keys, texts = of_epoch(epoch, "account", ("a", "b", "c", "d", "e")), texts_of(documents)
     whole = scan(texts, keys)
     monkeypatch.setattr(scanning, "CHUNK_PAIRS", 3)
-    cut = scan(texts, keys)
-    assert np.array_equal(whole.total, cut.total)
+    monkeypatch.setattr(scanning, "KEYS_AT_ONCE", 2)
+    done: list[int] = []
+    cut = scan(texts, keys, progress=done.append)
+    assert done == [2, 2, 1]
+    for name in ("text", "key", "n", "total"):
+        assert np.array_equal(getattr(whole, name), getattr(cut, name))
 
 
 def test_the_corpus_counts_a_pair_once():
