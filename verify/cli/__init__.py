@@ -16,17 +16,21 @@ from contextlib import suppress
 import click
 
 from verify.cli.accounts import accounts
+from verify.cli.aliases import aliases
 from verify.cli.check import check
 from verify.cli.collect import collect
 from verify.cli.commit import commit
 from verify.cli.embed import embed
 from verify.cli.evidence import evidence
 from verify.cli.key import key
+from verify.cli.ledger import ledger
+from verify.cli.merge import merge
 from verify.cli.output import shown
 from verify.cli.plan import plan
 from verify.cli.policy import policy
 from verify.cli.power import power
 from verify.cli.probe import probe
+from verify.cli.provision import provision
 from verify.cli.redact import redact
 from verify.cli.report import report
 from verify.cli.test import test
@@ -68,9 +72,9 @@ def cli() -> None:
     """
 
 
-for command in (key, commit, plan, embed, twins, verify, collect, probe, test, accounts, trace, power):
+for command in (key, provision, commit, plan, ledger, embed, twins, verify, merge, collect, probe, test, accounts, trace, power):
     cli.add_command(command)
-for command in (evidence, redact, policy, check, report):
+for command in (evidence, redact, aliases, policy, check, report):
     cli.add_command(command)
 
 

@@ -105,7 +105,7 @@ def trace(
             )
         check_new_file(marks_out, force=False)
         check_distinct(files, {"--marks-out": marks_out})
-    widths = sorted({k.deployment.width for k in keys})
+    widths = sorted({k.any_key.deployment.width for k in keys})
     if source == "-" and len(widths) > 1:
         raise click.UsageError("keys of two widths read the input twice: save it to a file first")
     before = digests(files)
@@ -124,7 +124,7 @@ def trace(
             )
             for width in widths
         }
-        per_key = [read[k.deployment.width] for k in keys]
+        per_key = [read[k.any_key.deployment.width] for k in keys]
         hits = [scan(t, k, progress=lambda n: progress("keys", n)) for t, k in zip(per_key, keys, strict=True)]
     check_unchanged(files, before)
     found = conclude(per_key, keys, hits)

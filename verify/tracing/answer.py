@@ -56,7 +56,7 @@ class Trace:
         """One test as JSON fields; those of a finding have a finding's names."""
         i, j = at
         hits, keys = self.hits[i], self.keys[i]
-        law, n = keys.deployment.scheme.law, int(hits.n[j])
+        law, n = keys.any_key.deployment.scheme.law, int(hits.n[j])
         return {
             "text": self.texts[i].names[hits.text[j]],
             keys.channel: keys.slots[hits.key[j]],

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from verify.errors import InputError, Refused, quoted
-from watermark.deployment import Deployment
 from watermark.errors import KeyFileError
 from watermark.keyfile import read_key
 from watermark.keys import EpochKey, ValueKey, check_name
@@ -29,20 +28,15 @@ class KeySet:
         epoch: such as `epoch/2026-q4`.
         channel: `account` or `cohort`.
         slots: (K,) whose keys they are.
-        selector: which windows belong to the channel.
-        deployment: scheme, width and shares.
+        any_key: any key of the set: its selector says which windows belong to the channel, its deployment how they
+            were marked.
     """
 
     epoch: str
     channel: str
     slots: tuple[str, ...]
-    selector: ValueKey
+    any_key: ValueKey
     _source: EpochKey | tuple[Secret, ...]
-
-    @property
-    def deployment(self) -> Deployment:
-        """Scheme, width and shares."""
-        return self.selector.deployment
 
     def __len__(self) -> int:
         return len(self.slots)

@@ -68,7 +68,7 @@ def scan(texts: Texts, keys: KeySet, *, progress: Callable[[int], None] = lambda
         keys: K keys.
         progress: called with the number of keys done since the last call.
     """
-    law, scheme = keys.deployment.scheme.law, keys.deployment.scheme
+    law, scheme = keys.any_key.deployment.scheme.law, keys.any_key.deployment.scheme
     mine = _in_channel(texts.pairs, keys)
     pairs = texts.pairs[mine]
     bounds = np.concatenate([[0], np.cumsum(mine)])[texts.offsets]
@@ -101,11 +101,11 @@ def scan(texts: Texts, keys: KeySet, *, progress: Callable[[int], None] = lambda
 
 
 def _in_channel(pairs: Pairs, keys: KeySet) -> NDArray[np.bool_]:
-    selector, own = Prf(keys.selector.selector), CHANNELS.index(keys.channel)
+    selector, own = Prf(keys.any_key.selector), CHANNELS.index(keys.channel)
     found = np.empty(len(pairs), dtype=bool)
     for start in range(0, len(pairs), CHUNK_PAIRS):
         windows = pairs[start : start + CHUNK_PAIRS].windows()
-        found[start : start + CHUNK_PAIRS] = select(selector, keys.deployment.shares, windows) == own
+        found[start : start + CHUNK_PAIRS] = select(selector, keys.any_key.deployment.shares, windows) == own
     return found
 
 

@@ -1,0 +1,276 @@
+"""`radiolabel ledger check | head | coverage`: what everybody can see of a ledger, without a key."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from verify.cli.output import FORMAT, bars, check_new_file, counted, new_file, print_record
+
+if TYPE_CHECKING:
+    from watermark.ledger import Coverage, Damage, Head, Walk
+    from watermark.ledger.coverage import Cell
+    from watermark.ledger.walking import Entered
+
+SHOWN = 20
+LISTED = 1000  # damages that JSON lists
+FILES = click.argument("files", nargs=-1, required=True, metavar="LEDGER...", type=click.Path())
+
+
+def head_of(text: str) -> Head:
+    """A head as people name it: COUNT:HASH, or a head file.
+
+    Raises:
+        LedgerError: neither.
+        InputError: the file cannot be read.
+    """
+    from verify.canonical import read_bytes
+    from watermark.ledger import Head
+
+    if ":" in text and not os.path.exists(text):
+        return Head.parse(text)
+    return Head.from_json(read_bytes(text, 4096), text)
+
+
+def entered(files: tuple[str, ...], walk: Walk) -> Iterator[Entered]:
+    """The records of the files of one chain, with progress on a terminal.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    from verify.errors import InputError
+    from verify.inputs.streams import display_name, open_stream
+
+    if files.count("-") > 1:
+        raise click.UsageError("standard input can be one of the files")
+    with bars(reading=" records") as progress:
+        for path in files:
+            name = display_name(path)
+            if path != "-" and os.path.exists(path) and not os.path.isfile(path):
+                raise InputError(f"{name}: not a regular file, expected a ledger", hint="a pipe is read as -")
+            with open_stream(path) as stream:
+                for found in walk.through(stream, name):
+                    yield found
+                    progress("reading", 1)
+    walk.finish()
+
+
+@click.command()
+@FILES
+@click.option("--head", "head_text", metavar="HEAD", help="Head noted earlier, as COUNT:HASH or a file.")
+@click.option("--commitment", type=click.Path(),
+              help="Log commitment of the ledger's first lines; with --head, of the head file.")  # fmt: skip
+@FORMAT
+def check(files: tuple[str, ...], head_text: str | None, commitment: str | None, output_format: str | None) -> int:
+    """Check the chain of LEDGER, given as one file or as several in their order; exit code 1 if it does not hold.
+
+    Found and located: a bit that was changed, a record that was removed, repeated, moved or replaced. That the end
+    was cut off, or that all was written again, shows only against a head or a commitment made earlier.
+
+    \b
+    Examples:
+      radiolabel ledger check served.jsonl
+      radiolabel ledger check november.jsonl december.jsonl --head head.json
+    """
+    from collections import Counter
+
+    from watermark.ledger import Walk
+
+    if commitment is not None and head_text is None and len(files) > 1:
+        raise click.UsageError("--commitment of lines goes with one file")
+    noted = None if head_text is None else head_of(head_text)
+    damages: list[Damage] = []
+    on_line, compare = (None, None) if commitment is None else _committed(commitment, noted, files[0])
+    walk = Walk(on_damage=damages.append, on_line=on_line, noted=noted)
+    kinds: Counter[str] = Counter()
+    sound = None
+    for found in entered(files, walk):
+        kinds[type(found.record).__name__.lower()] += 1
+        if not damages:
+            sound = walk.head
+    damages += filter(None, [compare() if compare else None])
+    record: dict[str, Any] = {
+        "files": list(files),
+        "holds": not damages,
+        "first": walk.first,
+        "count": walk.head.count,
+        "hash": walk.head.hash,
+        "answers": kinds["served"],
+        "assigned": kinds["assigned"],
+        "unfinished_bytes": walk.unfinished,
+        "head_compared": None if noted is None else str(noted),
+        "commitment_compared": commitment is not None,
+        "holds_up_to": None if sound is None else str(sound),
+        "n_damages": len(damages),
+        "damages": [_damage(d) for d in damages[:LISTED]],
+    }
+    print_record(record, lambda: _check_text(record, damages), output_format)
+    return 1 if damages else 0
+
+
+def _committed(
+    path: str, noted: Head | None, file: str
+) -> tuple[Callable[[bytes], None] | None, Callable[[], Damage | None]]:
+    """(what looks at each line, what compares at the end)."""
+    from verify.cli.committed import read_as
+    from verify.commitments import LogCommitment
+    from verify.merkle import Tree, tree_of
+    from watermark.ledger.walking import Damage
+
+    committed: LogCommitment = read_as(path, LogCommitment, "a log commitment")
+    tree = Tree()
+
+    def add(line: bytes) -> None:
+        if tree.size < committed.size:
+            tree.add(line)
+
+    def compare() -> Damage | None:
+        if tree.size < committed.size:
+            return Damage(file, 0, 0, tree.size, "cut", f"{tree.size} lines, and {committed.size} were committed")
+        if tree.root().hex() != committed.root:
+            return Damage(file, 0, 0, 0, "rewritten", f"its first {committed.size} lines are not those committed")
+        return None
+
+    def of_head() -> Damage | None:
+        line = b"" if noted is None else noted.to_json()[:-1]
+        if (committed.size, committed.root) == (1, tree_of([line]).root().hex()):
+            return None
+        return Damage(path, 0, 0, 0, "rewritten", "the commitment is not of the head that was given")
+
+    return (add, compare) if noted is None else (None, of_head)
+
+
+def _damage(d: Damage) -> dict[str, Any]:
+    from msgspec import to_builtins
+
+    fields: dict[str, Any] = to_builtins(d)
+    return fields
+
+
+def _check_text(record: dict[str, Any], damages: list[Damage]) -> str:
+    rows = [
+        ("records", f"{record['count'] - (record['first'] or 0):,}"
+                    + (f", from record {record['first']:,}" if record["first"] else "")),
+        ("answers", f"{record['answers']:,}"),
+        ("head", f"{record['count']}:{record['hash'][:40]}..."),
+        ("compared", _compared(record)),
+    ]  # fmt: skip
+    if record["unfinished_bytes"]:
+        rows.append(("unfinished", f"{record['unfinished_bytes']:,} bytes at the end, never acknowledged"))
+    if not damages:
+        sentence = "The chain holds." if record["head_compared"] or record["commitment_compared"] else (
+            "The chain holds. Whether its end was cut off, or all of it written again, shows only against an earlier "
+            "head or commitment.")  # fmt: skip
+    else:
+        sentence = f"The chain does not hold: {counted(len(damages), 'damage')}."
+        rows.append(("holds up to", f"{record['holds_up_to'] or 'nothing'}"[:60] + "..."))
+    parts = [textwrap.fill(sentence, 78), "\n".join(f"{name:<13}{value}" for name, value in rows)]
+    if damages:
+        lines = [textwrap.fill(str(d), 78, subsequent_indent="  ") for d in damages[:SHOWN]]
+        if len(damages) > SHOWN:
+            lines.append(f"and {len(damages) - SHOWN:,} more: --format json lists them")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _compared(record: dict[str, Any]) -> str:
+    with_head, with_commitment = record["head_compared"], record["commitment_compared"]
+    if not with_head:
+        return "with a commitment" if with_commitment else "with nothing noted earlier"
+    count = int(with_head.split(":")[0])
+    return f"with a head of {counted(count, 'record')}" + (", and that with a commitment" if with_commitment else "")
+
+
+@click.command()
+@FILES
+@click.option("-o", "--output", type=click.Path(), help="New head file, to commit and to keep elsewhere.")
+@click.option("--force", is_flag=True, help="Replace the output if it exists.")
+@FORMAT
+def head(files: tuple[str, ...], output: str | None, force: bool, output_format: str | None) -> None:
+    """Check LEDGER and print its head, which fixes all of its records.
+
+    \b
+    Example:
+      radiolabel ledger head served.jsonl -o head.json
+      radiolabel commit log head.json --tsa https://tsa.example -o commitment.json
+    """
+    from watermark.ledger import Walk
+    from watermark.ledger.walking import refuse
+
+    if output is not None:
+        check_new_file(output, force=force)
+    walk = Walk(on_damage=refuse)
+    for _ in entered(files, walk):
+        pass
+    found = walk.head
+    if output is not None:
+        with new_file(output, force=force) as file:
+            file.write(found.to_json().decode())
+    print_record({"count": found.count, "hash": found.hash}, lambda: str(found), output_format)
+
+
+@click.command()
+@FILES
+@FORMAT
+def coverage(files: tuple[str, ...], output_format: str | None) -> None:
+    """Tell which share of the served tokens of LEDGER carries a mark, and why the rest does not.
+
+    By account and epoch, and altogether. A damaged ledger is refused.
+
+    \b
+    Example: radiolabel ledger coverage served.jsonl
+    """
+    from watermark.ledger import Walk
+    from watermark.ledger import coverage as audit
+    from watermark.ledger.walking import refuse
+
+    walk = Walk(on_damage=refuse)
+    found = audit(entry.record for entry in entered(files, walk))
+    record = {
+        "head": {"count": walk.head.count, "hash": walk.head.hash},
+        "total": found.total.to_dict(),
+        "epochs": [cell.to_dict() for cell in found.epochs],
+        "accounts": [cell.to_dict() for cell in found.cells],
+    }
+    print_record(record, lambda: _coverage_text(found), output_format)
+
+
+def _coverage_text(found: Coverage) -> str:
+    total = found.total
+    if not total.tokens:
+        return f"{counted(total.answers, 'answer')}, no tokens."
+    sentence = (
+        f"{_share(total)} of {counted(total.tokens, 'token')} in {counted(total.answers, 'answer')} carry a mark. "
+        f"Twins that were withheld: {total.twins:,}."
+    )
+    why = [f"{'why the others do not':<44}{'tokens':>16}{'share':>10}"]
+    why += [f"{reason:<44}{count:>16,}{count / total.tokens:>10.2%}" for reason, count in total.reasons().items()]
+    epochs = [_header("epoch"), *(_row(cell, cell.epoch) for cell in found.epochs)]
+    low = sorted(found.cells, key=lambda c: (c.covered is None, c.covered, c.epoch or "", c.account or ""))
+    accounts = [_header("epoch and account, least covered first")]
+    accounts += [_row(cell, f"{cell.epoch or '(none)'} {cell.account or '(none)'}") for cell in low[:SHOWN]]
+    if len(low) > SHOWN:
+        accounts.append(f"and {len(low) - SHOWN:,} more: --format json has all")
+    tables = (why, epochs, accounts)
+    return "\n\n".join([textwrap.fill(sentence, 78), *("\n".join(table) for table in tables)])
+
+
+def _header(name: str) -> str:
+    return f"{name:<40}{'answers':>9}{'tokens':>12}{'marked':>8}  mostly"
+
+
+def _row(cell: Cell, name: str | None) -> str:
+    from verify.decoding import printable
+
+    name = printable(name or "(none)")
+    name = name if len(name) <= 39 else name[:36] + "..."
+    reason = next(iter(cell.reasons()), "")[:9]
+    return f"{name:<40}{cell.answers:>9,}{cell.tokens:>12,}{_share(cell):>8}  {reason}".rstrip()
+
+
+def _share(cell: Cell) -> str:
+    return "none" if cell.covered is None else f"{cell.covered:.1%}"

@@ -1,0 +1,170 @@
+"""`radiolabel ledger key | new | append`: what is made before and while answers are served."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from verify.cli.ledger_check import head_of
+from verify.cli.output import FORMAT, print_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from verify.pairs import Pair
+    from verify.records import Transcript
+    from watermark.keys import EpochKey
+    from watermark.ledger import Entry, Receipt
+
+BATCH = 256  # records that one fsync serves
+
+
+@click.command()
+@click.option("-o", "--output", required=True, type=click.Path(), help="New key file; never overwritten.")
+def key(output: str) -> None:
+    """Make the key that opens sealed contents, and print its public half, which seals.
+
+    The file is an X25519 private key in PEM, as openssl genpkey writes it. Keep it where the ledger is not.
+
+    \b
+    Example: radiolabel ledger key -o sealing.pem
+    """
+    from watermark.ledger import new_sealing_key
+
+    click.echo(new_sealing_key(output).public)
+
+
+@click.command()
+@click.argument("ledger", type=click.Path())
+@click.option("--seal", metavar="KEY", help="Public key, 64 hexadecimal digits: contents are sealed for its holder.")
+@click.option("--contents", type=click.Choice(["clear", "off"]), help="Instead: keep contents readable, or not at all.")
+@click.option("--after", metavar="HEAD", help="Head, as COUNT:HASH or a file, of the chain that this file takes up.")
+@FORMAT
+def new(ledger: str, seal: str | None, contents: str | None, after: str | None, output_format: str | None) -> None:
+    """Begin a ledger, or its next file.
+
+    \b
+    Examples:
+      radiolabel ledger new served.jsonl --seal 5f0c...
+      radiolabel ledger new december.jsonl --seal 5f0c... --after head.json
+    """
+    from watermark.ledger import Keeping, Ledger
+    from watermark.ledger.lines import START
+
+    if (seal is None) == (contents is None):
+        raise click.UsageError("give either --seal or --contents")
+    keeping = Keeping("sealed", seal) if seal is not None else Keeping("clear" if contents == "clear" else "off")
+    begin = START if after is None else head_of(after)
+    with Ledger.create(ledger, keeping=keeping, after=begin) as made:
+        now = made.head()
+    record = {"file": ledger, "contents": keeping.contents, "count": now.count, "hash": now.hash}
+    print_record(record, lambda: "\n".join(f"{name}: {value}" for name, value in record.items()), output_format)
+
+
+@click.command()
+@click.argument("ledger", type=click.Path())
+@click.argument("transcripts", default="-", metavar="[TRANSCRIPTS|-]")
+@click.option("--key", "key_file", type=click.Path(), help="Epoch key file that drew the answers.")
+@click.option("--pairs", "pairs_file", type=click.Path(), help="Twins of some of them, as radiolabel embed writes.")
+@click.option("--cohort", default="", help="Cohort slot, where a transcript does not say.")
+@click.option("--seal", metavar="KEY", help="Refuse a ledger that does not seal for this public key.")
+@FORMAT
+def append(
+    ledger: str,
+    transcripts: str,
+    key_file: str | None,
+    pairs_file: str | None,
+    cohort: str,
+    seal: str | None,
+    output_format: str | None,
+) -> None:
+    """Log answers that were served, from transcripts with the ids that were drawn.
+
+    Which tokens are marked is worked out from ids and key. A transcript that states other counts is refused.
+
+    \b
+    Example:
+      radiolabel ledger append served.jsonl a.jsonl --key epoch.key --pairs pairs.jsonl
+    """
+    from verify.inputs.lines import read_transcripts
+    from verify.pairs import read_pairs
+    from watermark.keyfile import read_key
+    from watermark.keys import EpochKey
+    from watermark.ledger import Ledger
+
+    if transcripts == "-" and pairs_file == "-":
+        raise click.UsageError("standard input can be one of the files")
+    epoch = None if key_file is None else read_key(key_file)
+    if epoch is not None and not isinstance(epoch, EpochKey):
+        raise click.UsageError(f"{key_file} is not an epoch key: expected the one that drew the answers")
+    if pairs_file is not None and epoch is None:
+        raise click.UsageError("--pairs needs --key, which tossed their coins")
+    twins = {} if pairs_file is None else {_served_request(pair): pair for pair in read_pairs(pairs_file)}
+    receipts: list[Receipt] = []
+    n_twins = len(twins)
+    with Ledger.open(ledger, sealing=seal) as opened:
+        entries = (_entry(t, where, epoch, twins, cohort) for where, t in read_transcripts(transcripts))
+        while batch := list(islice(entries, BATCH)):
+            receipts = opened.append_many(batch)
+        head = opened.head()
+    if twins:
+        click.echo(f"{len(twins):,} of {n_twins:,} pairs have no transcript and were not logged", err=True)
+    record = {"file": ledger, "count": head.count, "hash": head.hash, "acknowledged": bool(receipts)}
+    print_record(record, lambda: f"records {head.count:,}\nhead    {head}", output_format)
+
+
+def _served_request(pair: Pair) -> str:
+    return pair.id if pair.served == 1 else pair.request or ""
+
+
+def _entry(t: Transcript, where: str, epoch: EpochKey | None, twins: dict[str, Pair], cohort: str) -> Entry:
+    from verify.cli.serving import check_key, request_of
+    from verify.errors import Refused
+    from watermark.channels import CHANNELS
+    from watermark.ledger import Content, Withheld, answer_record
+    from watermark.sampling import Sampler
+
+    for name in ("request", "token_ids"):
+        if getattr(t, name) is None:
+            raise Refused(f"{where}: transcript without {name}, which the ledger needs",
+                          hint="take the file that the sampler wrote")  # fmt: skip
+    marked = t.marked or {}
+    others = set(marked) - {*CHANNELS, "first_h", "repeated"}
+    if len(others) > 1 or (others and len(marked) > 1):
+        raise Refused(f"{where}: marked has {sorted(others)[0][:40]!r} beside others, expected one such reason alone")
+    reason = others.pop() if others else None
+    if epoch is not None and reason is None:
+        check_key(t, where, Sampler(epoch), cohort)
+    elif epoch is None and reason is None:
+        raise Refused(f"{where}: neither a key nor a reason in marked why no token is", hint="give --key")
+    content = Content(prompt=t.prompt, response=t.response, token_ids=t.token_ids or ())
+    pair = twins.pop(t.request or "", None)
+    withheld = None
+    if pair is not None:
+        member, other = pair.members[pair.served], pair.members[1 - pair.served]
+        if (pair.prompt, member.text, member.token_ids) != (t.prompt, t.response, t.token_ids):
+            raise Refused(f"{where}: pair {pair.id[:60]!r} says that another answer was served")
+        withheld = Withheld(Content(prompt=t.prompt, response=other.text, token_ids=other.token_ids or ()))
+    return answer_record(
+        request_of(t, where, cohort),
+        content,
+        epoch=epoch,
+        reason=reason,
+        twin=withheld,
+        decoding=dict(_settings(t.meta or {})) or None,
+        conversation=None if pair is None else pair.conversation,
+        tokenizer=t.tokenizer,
+        model=t.model,
+    )
+
+
+def _settings(meta: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Of what a transcript says beside, the sampling parameters."""
+    from watermark.decoding import Decoding
+
+    names = Decoding.__dataclass_fields__
+    for name, value in meta.items():
+        if name in names and type(value) in (int, float):
+            yield name, value
