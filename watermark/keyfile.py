@@ -16,7 +16,7 @@ from typing import Any, Final
 from watermark.channels import Shares
 from watermark.deployment import Deployment
 from watermark.errors import KeyFileError
-from watermark.keys import AES_BYTES, NODE_BYTES, AnyKey, CoinKey, EpochKey, MasterKey, ValueKey, check_name
+from watermark.keys import AES_BYTES, NODE_BYTES, AnyKey, CoinKey, EpochKey, GatewayKey, MasterKey, ValueKey, check_name
 from watermark.prf import PRF_ID
 from watermark.schemes import parse
 from watermark.secret import Secret
@@ -33,7 +33,7 @@ def write_key(key: AnyKey, path: str | Path) -> None:
     """
     record: dict[str, Any] = {"radiolabel": "key", "version": VERSION, "kind": _kind(key), "id": key.id}
     record["path"] = key.path
-    if not isinstance(key, MasterKey | CoinKey):
+    if isinstance(key, EpochKey | ValueKey):
         d = key.deployment
         record |= {"prf": PRF_ID, "scheme": d.scheme.spec, "width": d.width, "shares": d.shares.mapping()}
     if isinstance(key, ValueKey):
@@ -115,7 +115,8 @@ def _refuse_dash(path: str | Path) -> None:
 
 
 def _kind(key: AnyKey) -> str:
-    return {MasterKey: "master", EpochKey: "epoch", ValueKey: "value", CoinKey: "coin"}[type(key)]
+    names = {MasterKey: "master", EpochKey: "epoch", ValueKey: "value", CoinKey: "coin", GatewayKey: "gateway"}
+    return names[type(key)]
 
 
 def _decode(record: dict[str, Any]) -> AnyKey:
@@ -134,6 +135,9 @@ def _decode(record: dict[str, Any]) -> AnyKey:
     elif kind == "coin":
         name = check_name(path.removeprefix("epoch/").removesuffix("/coin"))
         key = CoinKey(_secret(record, "secret", NODE_BYTES), f"epoch/{name}/coin")
+    elif kind == "gateway":
+        name = check_name(path.removeprefix("epoch/").removesuffix("/gateway"))
+        key = GatewayKey(_secret(record, "secret", NODE_BYTES), f"epoch/{name}/gateway")
     else:
         raise KeyFileError(f"unknown kind {kind[:20]!r}")
     if record:

@@ -5,6 +5,7 @@ Normative text: docs/spec/key-file.md, sections 1 to 3. HKDF-SHA256: RFC 5869.
 
 from __future__ import annotations
 
+import hmac
 import re
 import secrets
 from collections.abc import Iterable, Iterator
@@ -171,9 +172,18 @@ class EpochKey:
         """
         return Prf(_aes_key(_child(self.secret, "leaf", check_name(request)), "leaf", 1, ""))
 
+    def native_bytes(self, mark: str, length: int) -> Secret:
+        """Key material for a mark that an engine embeds itself, such as `vllm-gumbel` (`watermark.native`)."""
+        node = _child(self.secret, "native", check_name(mark))
+        return Secret(_hkdf(node.reveal(), length, "radiolabel/v1/native", mark))
+
     def coin_key(self) -> CoinKey:
         """What decides which requests get a second answer, and which of the two is served."""
         return CoinKey(secret=_child(self.secret, "coin"), path=f"{self.path}/coin")
+
+    def gateway_key(self) -> GatewayKey:
+        """What mints this epoch's tickets."""
+        return GatewayKey(secret=_child(self.secret, "gateway"), path=f"{self.path}/gateway")
 
     def is_twinned(self, request: str, ppm: int) -> bool:
         """See `CoinKey.is_twinned`."""
@@ -230,6 +240,33 @@ class CoinKey:
 
 
 @dataclass(frozen=True)
+class GatewayKey:
+    """What the provider's gateway holds: it vouches for tickets of its epoch, and derives nothing else.
+
+    Attributes:
+        secret: 32 bytes.
+        path: `epoch/NAME/gateway`.
+    """
+
+    secret: Secret
+    path: str
+
+    @property
+    def epoch(self) -> str:
+        """The epoch's name."""
+        return self.path.split("/")[1]
+
+    @property
+    def id(self) -> str:
+        """Public id, 64 hexadecimal digits."""
+        return _hkdf(self.secret.reveal(), ID_BYTES, "radiolabel/v1/id", self.path).hex()
+
+    def mac(self, message: bytes) -> bytes:
+        """HMAC-SHA256 of a ticket's text (docs/spec/ticket.md, section 3): 32 bytes."""
+        return hmac.digest(_hkdf(self.secret.reveal(), NODE_BYTES, "radiolabel/v1/ticket"), message, "sha256")
+
+
+@dataclass(frozen=True)
 class ValueKey:
     """What a court gets: one channel's value key and the epoch's selector key.
 
@@ -258,12 +295,12 @@ class ValueKey:
         ).hex()
 
 
-AnyKey = MasterKey | EpochKey | ValueKey | CoinKey
+AnyKey = MasterKey | EpochKey | ValueKey | CoinKey | GatewayKey
 
 
 def derive(
     key: AnyKey, path: str, *, deployment: Deployment | None = None, beacon: bytes = b""
-) -> EpochKey | ValueKey | CoinKey:
+) -> EpochKey | ValueKey | CoinKey | GatewayKey:
     """Walk a path such as `epoch/2026-q4/account/17` down from a master or epoch key.
 
     Args:
@@ -279,11 +316,11 @@ def derive(
     if len(parts) not in (2, 3, 4) or parts[0] != "epoch" or "" in parts:
         raise KeyFileError(
             f"path {path[:60]!r} is not a key path",
-            hint="use epoch/NAME and, after it, nothing, /fleet, /cohort/SLOT, /account/SLOT or /coin",
+            hint="use epoch/NAME and, after it, nothing, /fleet, /cohort/SLOT, /account/SLOT, /coin or /gateway",
         )
-    if isinstance(key, ValueKey | CoinKey):
-        kind = "value key" if isinstance(key, ValueKey) else "coin key"
-        raise KeyFileError(f"nothing can be derived from the {kind} {key.path}", hint="start from its epoch key")
+    if not isinstance(key, MasterKey | EpochKey):
+        kind = {ValueKey: "value", CoinKey: "coin", GatewayKey: "gateway"}[type(key)]
+        raise KeyFileError(f"nothing can be derived from the {kind} key {key.path}", hint="start from its epoch key")
     if isinstance(key, MasterKey):
         if deployment is None:
             raise TypeError("a master key needs a deployment to derive for")
@@ -296,4 +333,6 @@ def derive(
         return epoch
     if parts[2:] == ["coin"]:
         return epoch.coin_key()
+    if parts[2:] == ["gateway"]:
+        return epoch.gateway_key()
     return epoch.value_key(parts[2], parts[3] if len(parts) == 4 else "")

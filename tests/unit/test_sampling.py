@@ -143,5 +143,5 @@ def test_chunks_of_candidates_do_not_change_the_draw(scheme, monkeypatch):
         return [int(sampler.draw([response], logits_for(step, vocabulary=1000))[0]) for step in range(30)]
 
     whole = token()
-    monkeypatch.setattr("watermark.schemes.CHUNK_CANDIDATES", 37)
+    monkeypatch.setattr("watermark.schemes.maxima.CHUNK_CANDIDATES", 37)
     assert token() == whole

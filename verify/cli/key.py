@@ -36,7 +36,9 @@ def new(output: str) -> None:
 
 @key.command()
 @click.argument("file", type=click.Path())
-@click.option("--path", required=True, help="epoch/NAME, or epoch/NAME/ and fleet, cohort/SLOT, account/SLOT or coin.")
+@click.option(
+    "--path", required=True, help="epoch/NAME, or epoch/NAME/ and fleet, cohort/SLOT, account/SLOT, coin or gateway."
+)
 @click.option("--scheme", help=f"Marking scheme and its parameters.  [default: {defaults.SCHEME}]")
 @click.option("--width", type=int, help=f"Tokens in a window, 1 to 3.  [default: {defaults.WIDTH}]")
 @click.option("--shares", help=f"Windows per channel.  [default: {defaults.SHARES}]")

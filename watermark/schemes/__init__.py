@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from watermark.errors import KeyFileError
-from watermark.prf import Words, gumbel_noise
+from watermark.prf import Words
 from watermark.schemes.laws import Law
 
 Logits = NDArray[np.float32] | NDArray[np.float64]
-WordsOf = Callable[[slice], Words]
-
-# Candidates handled at once: small enough that temporaries come from the heap again and again, without page faults.
-CHUNK_CANDIDATES: Final = 1 << 15
+Indices = NDArray[np.intp]
+WordsOf = Callable[[slice | Indices], Words]
 
 
 class Scheme(ABC):
@@ -32,10 +30,14 @@ class Scheme(ABC):
     Attributes:
         name: first part of the spec string.
         distortion_free: whether the token's law over a random key is the model's own.
+        uses_leaf: whether a keyed draw also needs words of the response's leaf key.
+        sparse: whether `draw` may be given removed candidates too, with logit -inf, and asks for the words of few.
     """
 
     name: ClassVar[str]
     distortion_free: ClassVar[bool]
+    uses_leaf: ClassVar[bool]
+    sparse: ClassVar[bool]
 
     @classmethod
     @abstractmethod
@@ -66,45 +68,39 @@ class Scheme(ABC):
         """Draw one token.
 
         Args:
-            logits: (c,) finite, of the candidates that survived temperature and truncation.
-            words: PRF words of (window, candidate) under the channel's value key, for a slice of the candidates.
-            leaf: words of (position, candidate) under the response's leaf key, for a slice of the candidates.
+            logits: (c,), of the candidates that survived temperature and truncation: finite (but see `sparse`).
+            words: PRF words of (window, candidate) under the channel's value key, for some of the candidates.
+            leaf: words of (position, candidate) under the response's leaf key, for some of the candidates.
 
         Returns:
             The index of the candidate drawn.
         """
+
+    def draw_rows(self, logits: Logits, starts: Indices, words: Words, leaf: Words) -> Indices:
+        """`draw` for several rows laid end to end.
+
+        Args:
+            logits: (n,) finite.
+            starts: (B,) where each row begins; none is empty.
+            words: (n, 2), see `draw`.
+            leaf: (n, 2), or (0, 2) if the scheme does not use it.
+
+        Returns:
+            (B,) indices into `logits`.
+        """
+        rows = [slice(*ends) for ends in zip(starts, [*starts[1:], len(logits)], strict=True)]
+        drawn = [self.draw(logits[row], words[row].__getitem__, leaf[row].__getitem__) for row in rows]
+        return starts + np.array(drawn, dtype=np.intp)
 
     @abstractmethod
     def score(self, words: Words) -> NDArray[np.int64]:
         """Integer scores of PRF words: (n, 2) uint64 -> (n,) int64, each below 2^31."""
 
 
-def chunks(count: int) -> Iterator[slice]:
-    """Slices that cover `count` candidates in order."""
-    for start in range(0, count, CHUNK_CANDIDATES):
-        yield slice(start, min(start + CHUNK_CANDIDATES, count))
-
-
-def argmax(count: int, values: Callable[[slice], NDArray[np.float64]]) -> int:
-    """The index of the largest of `count` values, the first of equals; `values` computes those of a slice."""
-    best, index = -np.inf, 0
-    for part in chunks(count):
-        found = values(part)
-        place = int(found.argmax())
-        if found[place] > best:
-            best, index = float(found[place]), part.start + place
-    return index
-
-
-def gumbel_max(logits: Logits, words: WordsOf) -> int:
-    """argmax_v logits(v) - ln(-ln u(v)): one draw from softmax(logits) if the words are random."""
-    return argmax(len(logits), lambda part: gumbel_noise(words(part)[:, 0]) + logits[part])
-
-
 def available() -> list[str]:
     """Names of all schemes."""
     names = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in names if name != "laws")
+    return sorted(name for name in names if name not in ("laws", "maxima"))
 
 
 def parse(spec: str) -> Scheme:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from watermark.errors import KeyFileError
 from watermark.prf import Words, gumbel_noise
-from watermark.schemes import Logits, Scheme, WordsOf, argmax, decimal, refuse_rest, take_millionths
+from watermark.schemes import Indices, Logits, Scheme, WordsOf, decimal, refuse_rest, take_millionths
 from watermark.schemes.laws import BernoulliLaw
+from watermark.schemes.maxima import first_maxima, gumbel_max
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class GreenList(Scheme):
 
     name: ClassVar[str] = "greenlist"
     distortion_free: ClassVar[bool] = False
+    uses_leaf: ClassVar[bool] = True
+    sparse: ClassVar[bool] = True
 
     @classmethod
     def from_params(cls, params: dict[str, str]) -> GreenList:
@@ -67,9 +70,12 @@ class GreenList(Scheme):
     def draw(self, logits: Logits, words: WordsOf, leaf: WordsOf) -> int:
         """Tilt, then draw with leaf randomness."""
         gain = self.delta / 1_000_000
-        return argmax(
-            len(logits), lambda part: gumbel_noise(leaf(part)[:, 0]) + logits[part] + gain * self._green(words(part))
-        )
+        return gumbel_max(logits, leaf, bonus=lambda at: gain * self._green(words(at)), most=gain)
+
+    def draw_rows(self, logits: Logits, starts: Indices, words: Words, leaf: Words) -> Indices:
+        """See `Scheme.draw_rows`."""
+        gain = self.delta / 1_000_000
+        return first_maxima(gumbel_noise(leaf[:, 0]) + logits + gain * self._green(words), starts)
 
     def score(self, words: Words) -> NDArray[np.int64]:
         """One for green."""

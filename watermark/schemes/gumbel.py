@@ -17,9 +17,10 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.prf import Words
-from watermark.schemes import Logits, Scheme, WordsOf, gumbel_max, refuse_rest
+from watermark.prf import Words, gumbel_noise
+from watermark.schemes import Indices, Logits, Scheme, WordsOf, refuse_rest
 from watermark.schemes.laws import ExponentialLaw
+from watermark.schemes.maxima import first_maxima, gumbel_max
 
 TABLE_BITS: Final = 16
 UNIT: Final = 1 << 16
@@ -44,6 +45,8 @@ class Gumbel(Scheme):
 
     name: ClassVar[str] = "gumbel"
     distortion_free: ClassVar[bool] = True
+    uses_leaf: ClassVar[bool] = False
+    sparse: ClassVar[bool] = True
 
     @classmethod
     def from_params(cls, params: dict[str, str]) -> Gumbel:
@@ -69,6 +72,10 @@ class Gumbel(Scheme):
     def draw(self, logits: Logits, words: WordsOf, leaf: WordsOf) -> int:
         """Keyed Gumbel-max; no leaf randomness."""
         return gumbel_max(logits, words)
+
+    def draw_rows(self, logits: Logits, starts: Indices, words: Words, leaf: Words) -> Indices:
+        """See `Scheme.draw_rows`."""
+        return first_maxima(gumbel_noise(words[:, 0]) + logits, starts)
 
     def score(self, words: Words) -> NDArray[np.int64]:
         """Table look-up of the top 16 bits."""

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from watermark.errors import KeyFileError
 from watermark.prf import Words
-from watermark.schemes import Logits, Scheme, WordsOf, chunks, gumbel_max, refuse_rest
+from watermark.schemes import Logits, Scheme, WordsOf, refuse_rest
 from watermark.schemes.laws import WeightedBitsLaw
+from watermark.schemes.maxima import chunks, gumbel_max
 
 MAX_LAYERS: Final = 128
+ONE: Final = 0x3FF << 52  # 1.0 in IEEE double precision
 DEFAULT_LAYERS: Final = 30  # as in the published SynthID-Text configuration
 
 
@@ -36,6 +38,8 @@ class Tournament(Scheme):
 
     name: ClassVar[str] = "tournament"
     distortion_free: ClassVar[bool] = True
+    uses_leaf: ClassVar[bool] = True
+    sparse: ClassVar[bool] = False
 
     @classmethod
     def from_params(cls, params: dict[str, str]) -> Tournament:
@@ -71,13 +75,18 @@ class Tournament(Scheme):
         """Tilt layer by layer, then draw with leaf randomness."""
         p = np.exp(logits.astype(np.float64) - logits.max())
         p /= p.sum()
-        keyed = [(p[part], words(part)) for part in chunks(len(p))]
+        keyed = [(p[part], np.ascontiguousarray(words(part).T)) for part in chunks(len(p))]
+        bits = [np.empty(len(q)) for q, _ in keyed]
+        product = np.empty(len(bits[0]))
         for layer in range(self.layers):
-            bits = [_bit(w, layer) for _, w in keyed]
-            # Sums, not a BLAS call: its threads would fight the engine's.
-            green = sum(float((q * g).sum()) for (q, _), g in zip(keyed, bits, strict=True))
+            green = 0.0
+            for (q, w), g in zip(keyed, bits, strict=True):
+                _bit(w, layer, out=g)
+                # Sums, not a BLAS call: its threads would fight the engine's.
+                green += float(np.multiply(q, g, out=product[: len(q)]).sum())
             for (q, _), g in zip(keyed, bits, strict=True):
-                q *= g + (1.0 - green)
+                g += 1.0 - green
+                q *= g
         with np.errstate(divide="ignore"):
             np.log(np.maximum(p, 0.0, out=p), out=p)  # rounding may leave a zero slightly below
         return gumbel_max(p, leaf)
@@ -94,9 +103,12 @@ class Tournament(Scheme):
         return total
 
 
-def _bit(words: Words, layer: int) -> NDArray[np.float64]:
-    bit: NDArray[np.uint64] = (words[:, layer // 64] >> np.uint64(layer % 64)) & np.uint64(1)
-    return bit.astype(np.float64)
+def _bit(words: Words, layer: int, *, out: NDArray[np.float64]) -> None:
+    """Bit `layer` of (2, n) words as 0.0 or 1.0: spread over all 64 bits, it masks the bits of 1.0."""
+    bits = out.view(np.int64)
+    np.left_shift(words[layer // 64].view(np.int64), 63 - layer % 64, out=bits)
+    np.right_shift(bits, 63, out=bits)
+    np.bitwise_and(bits, ONE, out=bits)
 
 
 SCHEME = Tournament

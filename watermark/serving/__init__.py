@@ -1,0 +1,1 @@
+"""What an engine's plugin needs besides the draw: tickets, keys, settings, admission, metrics, self-test."""
