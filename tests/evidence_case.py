@@ -176,6 +176,56 @@ class Provider:
             "--log", f"pairs={f('pairs-log.json')}", "-o", f(f"{name}.json"))  # fmt: skip
         return f"{name}.json"
 
+    def account_pairs(self, accounts: int = 12, ring: int = 4, pairs: int = 30) -> None:
+        """Pairs of people by their names, sealed, redacted and committed; a student that prefers those of a ring."""
+        f, rng = self.file, np.random.default_rng(3)
+        coins, lines, scores, groups = read_key(str(f("coin.key"))), [], [], []
+        names = [f"{rng.bytes(4).hex()}@customer.example" for _ in range(accounts)]
+        for i in range(accounts * pairs):
+            request, place = f"q{i}", i % accounts
+            name = f"{request}-twin"
+            members = (Member(f"one answer {i}"), Member(f"another answer {i}"))
+            served = coins.coin(name)
+            pair = Pair.of(id=name, prompt=f"question {i}", members=members, served=served, drawn="serving",
+                           account=names[place], conversation=f"talk {i} of {names[place]}",
+                           request=request)  # fmt: skip
+            lines.append(pair.to_json() + b"\n")
+            likely = [-20.0 - rng.random(), -20.0 - rng.random()]
+            likely[served] += 5 * (rng.random() < 0.98) * (place < ring)
+            scores.append(Likelihood(id=name, digests=pair.digests, tokens=(5, 5), log_likelihood=tuple(likely),
+                                     suspect="model accounts"))  # fmt: skip
+        f("named-pairs.jsonl").write_bytes(b"".join(lines))
+        f("account-likelihoods.jsonl").write_bytes(b"".join(s.to_json() + b"\n" for s in scores))
+        for place, name in enumerate(names):
+            groups.append({"account": name, "group": "ring" if place < ring else "ordinary"})
+        f("named-groups.jsonl").write_text("".join(json.dumps(g) + "\n" for g in groups))
+        run("aliases", "new", f("named-pairs.jsonl"), "-o", f("sealed.json"))
+        for kind, options in (("pairs", ()), ("groups", ("--groups",))):
+            run("redact", f(f"named-{kind}.jsonl"), "--aliases", f("sealed.json"), *options,
+                "-o", f(f"account-{kind}.jsonl"))  # fmt: skip
+        run("commit", "log", f("account-pairs.jsonl"), "--epoch", f("e.json"), *self.stamp,
+            "-o", f("account-pairs-log.json"))  # fmt: skip
+
+    def accounts(self, name: str) -> str:
+        """Plan and make evidence on who was used, on open weights: the evidence file's name."""
+        f = self.file
+        n = f("account-pairs.jsonl").read_bytes().count(b"\n")
+        run("plan", "new", "--hypothesis", "accounts", "--name", name, "--key", f("epoch.key"), "--weights",
+            f("account-likelihoods.jsonl"), "--suspect", f"model {name}", "--alpha", "1e-3", "--family", name,
+            "--correction", "none", "--no-filters", "--input", f"pairs={f('account-pairs.jsonl')}",
+            "--input", f"groups={f('account-groups.jsonl')}", "--n", n, "--scores", "likelihoods",
+            "--coins", "recomputed", "--missing", "loss", "--reference", "none", "--aliases", f("sealed.json"),
+            "--fdr", "0.01", "-o", f(f"{name}-draft.json"))  # fmt: skip
+        run("plan", "commit", f(f"{name}-draft.json"), "--register", f("account-register.jsonl"), *self.stamp,
+            "-o", f(f"{name}-plan.json"))  # fmt: skip
+        run("evidence", f(f"{name}-plan.json"), "--input", f"pairs={f('account-pairs.jsonl')}",
+            "--input", f"groups={f('account-groups.jsonl')}",
+            "--input", f"likelihoods={f('account-likelihoods.jsonl')}", "--key", f("coin.key"),
+            "--signer", f("signer.pem"), "--register", f("account-register.jsonl"), "--master", f("m.json"),
+            "--epoch", f("e.json"), "--log", f"pairs={f('account-pairs-log.json')}",
+            "-o", f(f"{name}.json"))  # fmt: skip
+        return f"{name}.json"
+
     def policy(self, name: str = "policy.json", *, required: tuple[str, ...] = (), released: str = "") -> Path:
         """A policy that trusts this authority and signer; the suspect comes out an hour from now."""
         released = released or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))

@@ -45,6 +45,16 @@ TESTS = {
         "reference": "none",
         "stopping": FIXED,
     },
+    "accounts": {
+        "scores": "likelihoods",
+        "coins": "stated",
+        "missing": "loss",
+        "reference": "none",
+        "stopping": FIXED,
+        "accounts": 4,
+        "aliases": "cd" * 32,
+        "fdr": 0.01,
+    },
     "sequential": {"tokenizer": TOKENIZER, "stopping": {"rule": "e-process", "budget": 6}},
 }
 WEIGHTS = {"kind": "weights", "name": "rival", "digest": digest(b"weights")}
@@ -70,10 +80,11 @@ SUSPECTS = {"weights": WEIGHTS, "texts": TEXTS, "endpoint": ENDPOINT}
 def record(hypothesis: str = "closed", kind: str | None = None, **changed: object) -> dict:
     """The object of a plan."""
     kind = kind or {"sequential": "endpoint", "closed": "endpoint"}.get(hypothesis, "weights")
-    already = {"twin": ["pairs"], "open": ["texts"], "closed-reference": ["texts"]}.get(hypothesis, [])
+    there = {"twin": ["pairs"], "accounts": ["pairs"], "open": ["texts"], "closed-reference": ["texts"]}
+    already = there.get(hypothesis, [])
     if kind == "texts":
-        already = [*already, *{"twin": ["answers"], "closed": ["input"]}.get(hypothesis, [])]
-    path = "epoch/q4" if hypothesis == "twin" else "epoch/q4/fleet"
+        already = [*already, *{"twin": ["answers"], "accounts": ["answers"], "closed": ["input"]}.get(hypothesis, [])]
+    path = "epoch/q4" if hypothesis in ("twin", "accounts") else "epoch/q4/fleet"
     whole = {
         "radiolabel": "plan",
         "version": 1,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from scipy.special import ndtr
 
@@ -127,6 +128,53 @@ def twin(wins: int, losses: int, *, alone: bool = True, names: tuple[str, ...] =
         "accumulation": [[(wins + losses) * i // 8, wins * i // 8, losses * i // 8] for i in range(1, 9)],
     }
     return found | ({"log10_p_rank": -20.5 if wins > losses * 1.2 else -0.3} if alone else {})
+
+
+def accounts(
+    signs: Sequence[tuple[int, int, int]], *, groups: Mapping[str, Sequence[int]] | None = None, **changed: Any
+) -> dict[str, Any]:
+    """Measured numbers of a test of accounts: wins, losses and ties of each, and numbers by group."""
+    found = {
+        "kind": "accounts",
+        "n_pairs": sum(map(sum, signs)),
+        "n_missing": 0,
+        "n_unnamed": 0,
+        "alone": True,
+        "drawn": "serving",
+        "n_drawn_again": 0,
+        "n_replayed": 0,
+        "scored_by": "log-likelihood ratio to base",
+        "accounts": [list(row) for row in signs],
+    }
+    if groups:
+        found["groups"] = [{"group": name, "accounts": list(numbers)} for name, numbers in groups.items()]
+    return found | changed
+
+
+def crowd(
+    n: int, ring: int, *, pairs: int = 100, rate: float = 0.85, seed: int = 0, groups: bool = True, spread: int = 0
+) -> dict[str, Any]:
+    """Accounts of which the first are a ring, and the others innocent."""
+    rng = np.random.default_rng(seed)
+    each = rng.integers(pairs - spread, pairs + spread + 1, size=n)
+    wins = rng.binomial(each, np.where(np.arange(n) < ring, rate, 0.5))
+    numbers = {"ring": range(1, ring + 1), "ordinary": range(ring + 1, n + 1)} if groups else None
+    return accounts([(int(w), int(k - w), 0) for w, k in zip(wins, each, strict=True)], groups=numbers)
+
+
+def accounts_plan(measured: Mapping[str, Any], **changed: Any) -> Plan:
+    """The plan that fits what was measured, at 0.001."""
+    test = planning.TESTS["accounts"] | {"hypothesis": "accounts", "accounts": len(measured["accounts"])}
+    test |= {"stopping": {"rule": "fixed", "n": measured["n_pairs"]}}
+    inputs = {name: digest(name.encode()) for name in ("pairs", *(["groups"] if "groups" in measured else []))}
+    return plan("accounts", **({"test": test, "alpha": 1e-3, "inputs": inputs} | changed))
+
+
+def on_accounts(measured: Mapping[str, Any], **changed: Any) -> dict[str, Any]:
+    """Evidence of such a test."""
+    own = accounts_plan(measured)
+    inputs = {name: f"{name}.jsonl" for name in (*own.inputs, "likelihoods")}
+    return evidence(own, [dict(measured)], **({"inputs": inputs} | changed))
 
 
 def sequential(n: int, excess: float) -> dict[str, Any]:
@@ -260,6 +308,8 @@ def cases() -> dict[str, dict[str, Any]]:
         "linear-missed": evidence(plan("open"), [linear(1.1)], **open_inputs),
         "twin-found": evidence(plan("twin"), [twin(1_400, 1_000, names=names)], inputs=pairs),
         "twin-missed": evidence(plan("twin"), [twin(700, 690, alone=False)], inputs=pairs),
+        "accounts-found": on_accounts(crowd(200, 20)),
+        "accounts-missed": on_accounts(crowd(60, 0, pairs=40, groups=False)),
         "sequential-found": evidence(plan("sequential"), [sequential(20_000, 0.08)]),
         "sequential-missed": evidence(plan("sequential"), [sequential(2_000, 0.01)]),
     }  # fmt: skip

@@ -190,6 +190,55 @@ class MeasuredTwin(
             raise InputError(f"{where}: counts of pairs, expected some that add up")
 
 
+class AccountGroup(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Accounts that belong together, by the numbers of their aliases."""
+
+    group: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+    accounts: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1, max_length=MAX_ACCOUNTS)]
+
+
+class MeasuredAccounts(
+    _Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="accounts"
+):
+    """Signs of pairs by account.
+
+    Attributes:
+        n_pairs: pairs, those without a score or without an account included.
+        n_missing: pairs without a score.
+        n_unnamed: pairs that name no account, which are in no test.
+        accounts: (wins, losses, ties) of alias-1, alias-2 and so on; missing ones are losses.
+        groups: of aliases.
+
+    The others are as in `MeasuredTwin`.
+    """
+
+    n_pairs: Count
+    n_missing: Count
+    n_unnamed: Count
+    alone: bool
+    drawn: Literal["serving", "later", "both"]
+    n_drawn_again: Count
+    n_replayed: Count
+    scored_by: Text
+    suspect: Text | None = None
+    reference_model: Text | None = None
+    coin_key: Hex32 | None = None
+    accounts: Annotated[tuple[tuple[Count, Count, Count], ...], msgspec.Meta(min_length=1, max_length=MAX_ACCOUNTS)]
+    groups: Annotated[tuple[AccountGroup, ...], msgspec.Meta(max_length=MAX_ROWS)] = ()
+
+    def check(self, where: str) -> None:
+        """Refuse counts that do not add up, and groups of accounts that there are not."""
+        holds = sum(map(sum, self.accounts)) == self.n_pairs - self.n_unnamed
+        holds = holds and self.n_missing <= self.n_pairs and self.n_replayed <= self.n_drawn_again <= self.n_pairs
+        if not holds:
+            raise InputError(f"{where}: counts of pairs, expected some that add up")
+        for group in self.groups:
+            if any(b <= a for a, b in pairwise(group.accounts)) or group.accounts[-1] > len(self.accounts):
+                raise InputError(f"{where}: group {quoted(group.group)}, expected numbers of aliases in growing order")
+        if len({group.group for group in self.groups}) != len(self.groups):
+            raise InputError(f"{where}: a group is there twice, expected each once")
+
+
 class MeasuredSequential(
     _Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="sequential"
 ):
@@ -217,7 +266,7 @@ class MeasuredSequential(
             raise InputError(f"{where}: enough_after {self.enough_after} of {self.n_answers} answers")
 
 
-Measured = MeasuredClosed | MeasuredForm | MeasuredTwin | MeasuredSequential
+Measured = MeasuredClosed | MeasuredForm | MeasuredTwin | MeasuredAccounts | MeasuredSequential
 
 
 def to_fields(measured: Measured) -> dict[str, Any]:

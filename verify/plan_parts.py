@@ -130,6 +130,26 @@ class Twin(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="tw
     stopping: Fixed
 
 
+class Accounts(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="accounts"):
+    """`radiolabel accounts`: every account of the pairs, by its alias.
+
+    Attributes:
+        accounts: how many aliases there are; each is a test.
+        aliases: root of the sealed file that says who is who.
+        fdr: rate of false discoveries at which e-BH names accounts too, or "none".
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("pairs", "likelihoods", "answers", "groups")
+    scores: Literal["likelihoods", "ngram", "subsequence"]
+    coins: Literal["recomputed", "stated"]
+    missing: Literal["loss"]
+    reference: Name
+    stopping: Fixed
+    accounts: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+    aliases: Hex32
+    fdr: Annotated[float, msgspec.Meta(gt=0, le=0.5)] | Literal["none"]
+
+
 class Sequential(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sequential"):
     """`radiolabel collect --key`."""
 
@@ -138,7 +158,8 @@ class Sequential(_Test, frozen=True, kw_only=True, forbid_unknown_fields=True, t
 
 
 SUSPECTS: Final = (Weights, Texts, Endpoint)
-TESTS: Final = (Closed, ClosedReference, Open, Twin, Sequential)
+TESTS: Final = (Closed, ClosedReference, Open, Twin, Accounts, Sequential)
+PAIRED: Final = (Twin, Accounts)  # tests of served answers against their twins, under an epoch's coins
 WITHOUT_REFERENCE: Final = ("soft", "top1")  # as `verify.hypotheses.open`; a test compares the two
 
 

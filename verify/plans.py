@@ -13,7 +13,9 @@ from verify.canonical import canonical, parse_canonical, read_canonical
 from verify.errors import InputError, quoted
 from verify.inputs.streams import display_name
 from verify.plan_parts import (
+    PAIRED,
     WITHOUT_REFERENCE,
+    Accounts,
     Closed,
     ClosedReference,
     Digest,
@@ -48,7 +50,7 @@ class Plan(Stamped, frozen=True, kw_only=True, forbid_unknown_fields=True):
     width: Annotated[int, msgspec.Meta(ge=1, le=MAX_WIDTH)]
     shares: dict[str, Annotated[int, msgspec.Meta(ge=0)]]
     suspect: Weights | Texts | Endpoint
-    test: Closed | ClosedReference | Open | Twin | Sequential
+    test: Closed | ClosedReference | Open | Twin | Accounts | Sequential
     alpha: Annotated[float, msgspec.Meta(gt=0, le=0.5)]
     family: Family
     filters: Annotated[tuple[Name, ...], msgspec.Meta(max_length=64)]
@@ -58,6 +60,16 @@ class Plan(Stamped, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def hypothesis(self) -> str:
         """Which test."""
         return str(self.test.__struct_config__.tag)
+
+    @property
+    def paired(self) -> bool:
+        """Whether served answers are compared with their twins: its key is an epoch's, for the coins."""
+        return isinstance(self.test, PAIRED)
+
+    @property
+    def level(self) -> float:
+        """Family-wise level of one of the family's tests, whatever the others give (Bonferroni)."""
+        return self.alpha / len(self.family.tests)
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -76,7 +88,12 @@ class Plan(Stamped, frozen=True, kw_only=True, forbid_unknown_fields=True):
         else:
             method = {"holm": "Holm", "bh": "Benjamini and Hochberg"}[family.correction]
             corrected = f", corrected after {method} for {m} tests"
-        return f"{', '.join(self.own)}: found if {number}{corrected} is at most {self.alpha:g}"
+        found = f"{', '.join(self.own)}: found if {number}{corrected} is at most {self.alpha:g}"
+        if not isinstance(self.test, Accounts):
+            return found
+        n, fdr = self.test.accounts, self.test.fdr
+        named = f"; an account is named if its own p, after Holm for {n:,} accounts, is at most {self.level:g}"
+        return found + named + ("" if fdr == "none" else f", and at a false discovery rate of {fdr:g} by e-BH")
 
     def fields(self) -> dict[str, Any]:
         """The object of the file."""
@@ -124,7 +141,7 @@ def _check_keys(plan: Plan, name: str) -> None:
             kind, _, rest = key.path.partition("/")
             parts = rest.split("/")
             known = known and kind == "epoch" and all(map(check_name, parts))
-            if plan.hypothesis == "twin":
+            if plan.paired:
                 known = known and len(parts) == 1 == len(plan.keys)
             else:
                 channel = parts[1] if len(parts) > 1 else ""
@@ -133,14 +150,14 @@ def _check_keys(plan: Plan, name: str) -> None:
     except Error as error:
         raise InputError(f"{name}: {error}", hint=error.hint) from None
     if not known:
-        expected = "one epoch key" if plan.hypothesis == "twin" else "value keys of channels with a share"
+        expected = "one epoch key" if plan.paired else "value keys of channels with a share"
         raise InputError(f"{name}: keys, scheme or shares, expected {expected}, in canonical form")
 
 
 def _already(plan: Plan) -> list[str]:
     """Inputs that are there before anybody looks, so that the plan fixes which they are."""
     test, found = plan.test, isinstance(plan.suspect, Texts)
-    if isinstance(test, Twin):
+    if plan.paired:
         return ["pairs", *(["answers"] if found else [])]
     if isinstance(test, ClosedReference) or (isinstance(test, Open) and test.records == "predictions"):
         return ["texts"]
@@ -181,9 +198,13 @@ def _fits(plan: Plan) -> list[tuple[bool, str]]:
     if isinstance(test, ClosedReference):
         rules.append((asked is None, "a reference and an endpoint, expected found texts or weights"))
     if isinstance(test, Twin):
-        likely = test.scores == "likelihoods"
         rules.append((test.statistic == "sign" or plan.family.correction != "e-bh",
                       "ranks with e-bh, expected signs: the e-value is of them"))  # fmt: skip
+    if isinstance(test, Accounts):
+        rules.append((plan.family.correction in ("none", "holm"),
+                      f"correction is {plan.family.correction}, expected none or holm for accounts"))  # fmt: skip
+    if isinstance(test, Twin | Accounts):
+        likely = test.scores == "likelihoods"
         rules.append((not likely or isinstance(suspect, Weights), "scores is likelihoods, expected weights"))
         rules.append((likely or test.reference == "none", f"scores is {test.scores}, expected reference 'none'"))
     if isinstance(test, Sequential):

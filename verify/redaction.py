@@ -7,9 +7,10 @@ from typing import Literal
 
 import msgspec
 
-from verify.errors import InputError
+from verify.accounts.sealing import Sealed, alias
+from verify.errors import InputError, Refused
 from verify.inputs.lines import read_lines
-from verify.pairs import PAIR, REDACTED, Pair, apart, convert, line_of, pair
+from verify.pairs import PAIR, REDACTED, AnyPair, Pair, apart, convert, line_of, pair
 from verify.records import Digest
 
 
@@ -47,6 +48,31 @@ class RedactedPair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 def redacted(pair: Pair) -> RedactedPair:
     """The same pair without its texts; of one pair always the same, byte for byte."""
     return RedactedPair(**{name: getattr(pair, name) for name in RedactedPair.__struct_fields__})
+
+
+def aliased(pair: AnyPair, sealed: Sealed) -> AnyPair:
+    """The same pair, its account and conversation under the names that a sealed file gives them.
+
+    Args:
+        pair: with its texts or without.
+        sealed: who is who.
+
+    Raises:
+        Refused: an account that is not in the file, or ids that hold its name; nobody is named.
+    """
+    if pair.account is not None:
+        for field in ("id", "request", "model"):
+            text = getattr(pair, field)
+            if text is not None and sealed.betrays(pair.account, text):
+                raise Refused(
+                    f"the {field} of a pair holds the name of its account, expected ids that name nobody",
+                    hint="coins follow from ids, which cannot be changed later: serve with ids that say nothing",
+                )
+    return msgspec.structs.replace(
+        pair,
+        account=None if pair.account is None else alias(sealed.number(pair.account)),
+        conversation=None if pair.conversation is None else sealed.conversation(pair.conversation),
+    )
 
 
 def redacted_pair(record: object, where: str) -> RedactedPair:

@@ -23,6 +23,7 @@ EXPERIMENTS: Final = (
     "edits",
     "ring",
     "crowd",
+    "access",
 )
 
 

@@ -109,7 +109,8 @@ def crowd_part(record: dict[str, Any]) -> Iterator[str]:
         "The student *dose-1* took 10, 25, 50 or 100 % of the answers of an account of its ring."
     )
     rows = []
-    for kind, one in record.items():
+    kinds = {kind: one for kind, one in record.items() if kind != "nobody"}
+    for kind, one in kinds.items():
         c = one["configuration"]
         for score in ("ratio", "plain") if kind == "thousand-1" else ("ratio",):
             for test in one[score]:
@@ -127,35 +128,97 @@ def crowd_part(record: dict[str, Any]) -> Iterator[str]:
         ("campaigns", "share", "accounts", "number", "score", "pairs an account", "win rate", "ring named, Holm",
          "ring named, e-BH", "false, Holm", "false, e-BH", "false share", "published named, Holm"), rows
     )  # fmt: skip
-    for kind, one in record.items():
+    for kind, one in kinds.items():
         if one["configuration"]["ring"] and one["configuration"]["doses"] == [1.0]:
             yield enough(kind, one)
-    if "none" in record:
-        yield (
-            "**No ring**: 1,000 accounts a campaign, and the student had as many answers of the same teacher to other "
-            "prompts, a fifth of its tokens. The sign of every pair is a fair coin here whatever the student is, and "
-            f"the bound of Holm allows a name in {100 * FWER:g} % of the campaigns of each row, that of e-BH in "
-            f"{100 * FDR:g} %; rows are of the same campaigns."
-        )
-        yield table(
-            ("score", "pairs an account", "campaigns", "false, Holm", "false, e-BH", "names, Holm / e-BH",
-             "win rate of all"),
-            (
-                ("ratio to the teacher" if score == "ratio" else "no reference", test["pairs"], test["campaigns"],
-                 *(false(test, k) for k in ("fwer", "fdr")),
-                 f"{test['false_fwer']['names']} / {test['false_fdr']['names']}",
-                 f"{test['roles']['ordinary']['win_rate']:.4f}")
-                for score in ("ratio", "plain")
-                for test in record["none"][score]
-            ),
+    if "nobody" in record:
+        yield from nobody_part(record["nobody"])
+
+
+def access_part(record: dict[str, Any]) -> Iterator[str]:
+    """What a suspect lets be seen."""
+    yield (
+        "Nano students of which the ring's answers are 20 % of the training, as *share-20* above (the first of them), "
+        "after one, three and ten passes, by what their owner lets be seen. *all*: the log probability of every token "
+        "of a given text, as with open weights. *top K*: at each position of a given text those of the K likeliest "
+        "tokens; the rest of the probability is shared out as the base shares it. *text, N*: N answers to each prompt "
+        "at temperature 1, by how alike they are to the served answer and to its twin. The reference is the base but "
+        "for texts. 100 pairs an account, 20 accounts of a ring among 200; named and *whole* as above. *Needed*: pairs "
+        "an account to reach the first bound of Holm over 1,000 accounts with probability 0.95 at this win rate (and "
+        "at the ends of its 95 % Wilson interval): an estimate."
+    )
+    rows = []
+    for run in record.values():
+        how = run["configuration"]
+        for seen, test in run["seen"].items():
+            own, n = test["roles"][RING], test["roles"][RING]["accounts"] * test["pairs"]
+            low, high = wilson(round(own["win_rate"] * n), n)
+            rows.append(
+                (how["epochs"], how["seed"], seen, f"{own['win_rate']:.3f} ({low:.3f} to {high:.3f})",
+                 *(found(own, kind) for kind in ("fwer", "fdr")), test["at_least"]["least"], test["group_log10_p"],
+                 needed(own["win_rate"], (low, high), 1_000), named(test["roles"]["ordinary"]))
+            )  # fmt: skip
+    yield table(
+        ("passes", "seed", "seen", "win rate of the ring", "ring named, Holm", "ring named, e-BH", "at least", "whole",
+         "needed", "ordinary, Holm / e-BH"), rows
+    )  # fmt: skip
+    texts = [test for run in record.values() for seen, test in run["seen"].items() if seen.startswith("text")]
+    roles = [test["roles"][RING] for test in texts]
+    hits, many = sum(round(r["fwer"]["rate"] * r["accounts"]) for r in roles), sum(r["accounts"] for r in roles)
+    strongest = min(test["group_log10_p"] for test in texts)
+    yield (
+        f"**A miss**: text alone names {hits} of {many} accounts of these rings, over all of its rows, and of a ring "
+        f"as a whole log10 p is {strongest:g} at the least: these students do not say often enough what the ring was "
+        "served. The likeliest 20 tokens of a position keep part of what all of them give; the column of the needed "
+        "pairs says what the rest costs. Rows of one student are of the same pairs. To this test an endpoint that "
+        "gives log probabilities for its own answers only is *text*; its candidates serve the keyed tests "
+        "(`radiolabel test open`)."
+    )
+
+
+def nobody_part(record: dict[str, Any]) -> Iterator[str]:
+    """Campaigns without a ring."""
+    whole, parts = record["all"], [record[kind] for kind in ("none", "none-again") if kind in record]
+    yield (
+        "**No ring**: 1,000 accounts a campaign, and the student had as many answers of the same teacher to other "
+        "prompts, a fifth of its tokens. The sign of every untied pair is a fair coin here, whatever the student is: "
+        f"a test that is exact at {FWER:g} names somebody in up to {100 * FWER:g} % of such campaigns. That nothing is "
+        "ever named is not to be had from a test that has any power. *Chance* is that of a name by Holm, exactly: "
+        "below the level, since wins are whole numbers. Campaigns are independent; rows are not, as they are of the "
+        "same campaigns, with more and more of the same pairs, by two scores. Intervals are exact (Clopper and "
+        f"Pearson, 95 %). The first {parts[0]['campaigns']:,} campaigns had names in more rows than were expected. So "
+        "others were made, with other seeds; their number was fixed before the first of them."
+    )
+    heads = [f"Holm, {part['campaigns']:,} campaigns" for part in parts]
+    rows = []
+    for place, row in enumerate(whole["rows"]):
+        each = [part["rows"][place]["fwer"]["campaigns"] for part in parts]
+        holm, e_bh = row["fwer"], row["fdr"]
+        rows.append(
+            ("ratio to the teacher" if row["score"] == "ratio" else "no reference", row["pairs"],
+             f"{100 * row['chance']:.3f} %", *each, *(within(x, whole["campaigns"]) for x in (holm, e_bh)))
         )  # fmt: skip
-        every = [test for score in ("ratio", "plain") for test in record["none"][score]]
-        names, allowed = sum(t["false_fwer"]["names"] for t in every), FWER * sum(t["campaigns"] for t in every)
-        yield (
-            f"In all {len(every)} rows together Holm named {names} accounts; the bound allows a name in {allowed:g} of "
-            "the campaigns, which the rows count again and again. So not *nothing* was named: at any level above 0 "
-            "somebody is, now and then."
-        )
+    rows.append(
+        ("any of them", "", "", *(part["any"]["fwer"]["campaigns"] for part in parts),
+         *(within(whole["any"][kind], whole["campaigns"]) for kind in ("fwer", "fdr")))
+    )  # fmt: skip
+    yield table(("score", "pairs an account", "chance", *heads, "Holm, all", "e-BH, all"), rows)
+    said = "; ".join(f"{part['hits']} where {part['expected']:.2f} were to be expected" for part in parts)
+    least = min(row["fwer"]["interval"][0] for row in whole["rows"])
+    most = max(row["fwer"]["campaigns"] for row in whole["rows"])
+    yield (
+        f"Over all rows, a campaign counted once in each: {said}; in all {whole['hits']} of {len(whole['rows'])} x "
+        f"{whole['campaigns']:,}, where {whole['expected']:.2f} were to be expected and the level allows "
+        f"{FWER * len(whole['rows']) * whole['campaigns']:g}. No row has a name in more than {most} of "
+        f"{whole['campaigns']:,} campaigns, and every interval holds {100 * FWER:g} % or lies below it"
+        f"{'' if least <= FWER else ', but one'}: nothing here speaks against the level."
+    )
+
+
+def within(found: dict[str, Any], n: int) -> str:
+    """Campaigns with the exact interval of their rate."""
+    low, high = found["interval"]
+    return f"{found['campaigns']} of {n:,} ({100 * low:.2f} to {100 * high:.2f} %)"
 
 
 def enough(kind: str, one: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from benchmarks.lab import corpus
 from benchmarks.lab.measures import Floats
 from benchmarks.lab.naming import RING, named, summary
 from benchmarks.lab.ngram import CONTEXT, Ngram, Teacher
+from benchmarks.lab.nobody import nobody
 from benchmarks.lab.runs import Result, Run
 from watermark.windows import Ids
 
@@ -55,6 +56,7 @@ class Recipe:
 RECIPES: Final = {
     **{f"thousand-1-{i}": Recipe(0.01, seed=100 + 10 * i) for i in range(5)},
     **{f"none-{i:02}": Recipe(0.2, ring=0, pairs=100, seed=1000 + 10 * i) for i in range(20)},
+    **{f"none-again-{i:02}": Recipe(0.2, ring=0, pairs=100, seed=4000 + 10 * i) for i in range(60)},
     **{f"all-1-{i}": Recipe(0.01, 25_000, 2_500, 100, campaigns=1, seed=2000 + i) for i in range(3)},
     "all-5-0": Recipe(0.05, 25_000, 2_500, 100, campaigns=1, seed=2100),
     **{f"thousand-0.1-{i}": Recipe(0.001, seed=3000 + 10 * i) for i in range(2)},
@@ -163,4 +165,10 @@ def report(results: dict[str, Result]) -> Result:
             score: [summary([c[score][place] for c in every]) for place in range(len(every[0][score]))]
             for score in ("ratio", "plain")
         }
+    without = [kind for kind in kinds if kind.startswith("none")]
+    if without:
+        parts = {kind: [c for result in kinds[kind] for c in result["campaigns"]] for kind in without}
+        parts["all"] = [c for part in parts.values() for c in part]
+        accounts = RECIPES["none-00"].accounts
+        found["nobody"] = {kind: nobody(some, accounts) for kind, some in parts.items()}
     return found

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.lab.accounts_page import crowd_part, ring_part
+from benchmarks.lab.accounts_page import access_part, crowd_part, ring_part
 from benchmarks.lab.tables import table
 
 RESULTS: Final = Path("benchmarks/results")
@@ -206,6 +206,9 @@ def family_part(record: dict[str, Any]) -> Iterator[str]:
     if "crowd" in record:
         yield "## Through which accounts: by the thousand"
         yield from crowd_part(record["crowd"])
+    if "access" in record:
+        yield "## Through which accounts: what the suspect lets be seen"
+        yield from access_part(record["access"])
     if "marks" in record:
         yield "## Closed and open tests by share, scheme and width"
         yield from marks_part(record["marks"])

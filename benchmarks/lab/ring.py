@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.lab import bases, campaigns, corpus, edits, innocents, measures
 from benchmarks.lab.campaigns import Campaign, Plan
-from benchmarks.lab.family import Training, log_likelihood, train
+from benchmarks.lab.family import Training, Transformer, log_likelihood, train
 from benchmarks.lab.generation import PROMPT, answers
 from benchmarks.lab.naming import RING, named, summary
 from benchmarks.lab.runs import Result, Run
@@ -156,24 +156,39 @@ def runs() -> Iterator[Run]:
         yield Run(name, asdict(recipe), lambda recipe=recipe: _measure(recipe))  # type: ignore[misc]
 
 
-def _measure(recipe: Recipe) -> Result:
+def training(recipe: Recipe) -> tuple[Ids, Ids, Ids, Ids]:
+    """Rows of the student's text: clean, the ring's, the published, and the clean ones of afterwards."""
     ring, published = taken(recipe)
     total = round(RINGS * PAIRS / recipe.share)
     ring = prepared(ring, recipe.edit, np.random.default_rng([recipe.seed, 23]))
     n_clean, n_after = total - len(ring) - len(published), round(recipe.after * total)
     text = np.concatenate([corpus.load().clean, corpus.load().public])
     clean = corpus.rows(text, ring.shape[1], n_clean + n_after, np.random.default_rng([recipe.seed, 24]))
-    how = Training(batch=16, epochs=recipe.epochs)
-    rows = np.concatenate([clean[:n_clean], ring, published])
-    student = train(bases.load(SIZE), rows, how, seed=recipe.seed)
-    if n_after:
-        student = train(student, clean[n_clean:], Training(batch=16), seed=recipe.seed)
-    found = (measures.preference(student, stock()) - reference()).reshape(ACCOUNTS, PAIRS)
+    return clean[:n_clean], ring, published, clean[n_clean:]
+
+
+def trained(recipe: Recipe) -> Transformer:
+    """The student."""
+    *rows, after = training(recipe)
+    student = train(bases.load(SIZE), np.concatenate(rows), Training(batch=16, epochs=recipe.epochs), seed=recipe.seed)
+    return train(student, after, Training(batch=16), seed=recipe.seed) if len(after) else student
+
+
+def alike(differences: measures.Floats, recipe: Recipe) -> tuple[measures.Floats, list[str]]:
+    """Accounts with their roles, `merged` of one role taken as one: (m, n) differences, and m roles."""
     who = roles(recipe)
-    alike = np.argsort(who, kind="stable")  # no account is merged with one of another role
-    found, who = found[alike].reshape(-1, PAIRS * recipe.merged), [who[i] for i in alike[:: recipe.merged]]
+    order = np.argsort(who, kind="stable")  # no account is merged with one of another role
+    return differences[order].reshape(-1, PAIRS * recipe.merged), [who[i] for i in order[:: recipe.merged]]
+
+
+def _measure(recipe: Recipe) -> Result:
+    clean, ring, published, _ = training(recipe)
+    total = len(clean) + len(ring) + len(published)
+    student = trained(recipe)
+    found = (measures.preference(student, stock()) - reference()).reshape(ACCOUNTS, PAIRS)
+    found, who = alike(found, recipe)
     return {
-        "tokens": rows.size,
+        "tokens": total * ring.shape[1],
         "share": round(len(ring) / total, 5),
         "share_published": round(len(published) / total, 5),
         "tests": [named(found[:, : n * recipe.merged], who) for n in TESTED],

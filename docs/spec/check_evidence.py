@@ -3,8 +3,9 @@
     python check_evidence.py EVIDENCE POLICY FOLDER [KEYFILE]
 
 Prints a line for each step, with the ids of evidence.md, section 9; exits with 0 if none failed and all that the policy
-requires are ok, else 1. It knows `closed` of transcripts (distinct pairs; no tail of a tournament) and `twin` of
-likelihoods (signs). Not checked: steps without a line, fields after "not:", types, times of timestamps.
+requires are ok, else 1. It knows `closed` of transcripts (distinct pairs; no tail of a tournament), and of likelihoods
+`twin` (signs) and `accounts` (no bounds for groups). Not checked: steps without a line, fields after "not:", types,
+times of timestamps.
 """
 
 import base64
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
+from functools import cache
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
@@ -80,6 +82,22 @@ def same(stated, found):
     return f"{', '.join(found)}; not: {', '.join(name for name in stated if name not in found)}"
 
 
+def number(alias):
+    """Of an account (pseudonym.md, section 2)."""
+    found = int(alias.removeprefix("alias-"))
+    need(alias == f"alias-{found}" and 1 <= found <= test["accounts"], "an account that is no alias")
+    return found
+
+
+@cache
+def signs(w, losses, _, alone):
+    """log10 of p and of e of a sign test (evidence.md, section 10)."""
+    n = w + losses
+    e = mpmath.log10(mpmath.mpf(sum(math.comb(n + 1, k) for k in range(w + 1))) / (n + 1) / math.comb(n, w))
+    tail = mpmath.mpf(sum(math.comb(n, k) for k in range(w, n + 1))) / 2**n
+    return (mpmath.log10(tail) if alone else min(0, -e)), e
+
+
 def hkdf(ikm, length, *parts):
     """HKDF-SHA256 with an empty salt, over length-prefixed parts, of at most 32 bytes (key-file.md, section 1)."""
     info = b"".join(len(part.encode()).to_bytes(2, "little") + part.encode() for part in map(str, parts))
@@ -130,7 +148,9 @@ with step("fields"):
     slots, required, files = [] + p["commitments"]["slots"], set(trust["required"]), {}
     epoch = p["commitments"].get("epoch", {"timestamps": []})
     closed = test["hypothesis"] == "closed" and test["weights"] == "distinct" and not test["served"]
-    twin = test["hypothesis"] == "twin" and (test["scores"], test["statistic"]) == ("likelihoods", "sign")
+    crowd = test["hypothesis"] == "accounts"
+    twin = test["hypothesis"] in ("twin", "accounts") and test["scores"] == "likelihoods"
+    twin = twin and test.get("statistic", "sign") == "sign"
     need(set(p) <= fields | {"rate"}, f"unknown: {set(p) - fields}", Unable)
 with step("plan"):
     stamped(plan)
@@ -154,7 +174,8 @@ with step("inputs"):
     paths = {role: Path(folder, Path(name).name) for role, name in inputs.items()}
     files = {role: path.read_bytes() for role, path in paths.items() if path.is_file() and not path.is_symlink()}
     others = sorted(role for role, data in files.items() if sha(data) != "sha256:" + digests[inputs[role]])
-    texts = {role: files[role].split(b"\n") for role in ("input", "pairs", "likelihoods") if role in files}
+    read = [role for role in ("input", "pairs", "likelihoods", "groups") if role in files]
+    texts = {role: files[role].split(b"\n") for role in read}
     rows = {role: [json.loads(line) for line in texts[role] if line.strip()] for role in texts}
     need(not others, f"other bytes: {others}")
     need(set(files) == set(inputs), "not all were given", Unable)
@@ -240,7 +261,7 @@ with step("measured") as say:
         found = {"n_documents": len(sizes), "n_empty": sizes.count(0), "n_seen": sum(sizes), "n_scored": len(scores)}
         found |= {"n_dropped": dropped, "total": str(sum(scores)), "total_squares": str(sum(scores**2))}
     else:  # pair.md, sections 2 to 4
-        signs, scored = [], {x["id"]: x for x in rows["likelihoods"]}
+        seen, scored = [], {x["id"]: x for x in rows["likelihoods"]}
         for pair in rows["pairs"]:
             served = hkdf(bytes.fromhex(key["secret"]), 9, "radiolabel/v1/coin", pair["id"])[8] & 1
             need(served == pair["served"], f"the coin of {pair['id']} is another")
@@ -251,11 +272,21 @@ with step("measured") as say:
                 equal = len({y["text"] for y in pair["members"]}) == 1 if "members" in pair else pair["equal"]
                 gap = 0 if equal else score[served] - score[1 - served]
                 need(x["digests"] == pair["digests"], f"the likelihood of {pair['id']} is of other texts")
-            signs.append("wins" if gap > 0 else "losses" if gap < 0 else "ties")
+            seen.append("wins" if gap > 0 else "losses" if gap < 0 else "ties")
         need(not scored, "a likelihood without its pair")
         talks = [x["conversation"] for x in rows["pairs"] if x.get("conversation") is not None]
-        found = {"n_pairs": len(signs), "alone": len(set(talks)) == len(talks), "coin_key": own_id}
-        found |= {name: signs.count(name) for name in ("wins", "losses", "ties")}
+        found = {"n_pairs": len(seen), "alone": len(set(talks)) == len(talks), "coin_key": own_id}
+        counted = {name: seen.count(name) for name in ("wins", "losses", "ties")}
+        if crowd:  # pseudonym.md, section 2
+            table, groups = [[0, 0, 0] for _ in range(test["accounts"])], {}
+            for pair, sign in zip(rows["pairs"], seen, strict=True):
+                if pair.get("account") is not None:
+                    table[number(pair["account"]) - 1][list(counted).index(sign)] += 1
+            for row in rows.get("groups", ()):
+                groups.setdefault(row["group"], []).append(number(row["account"]))
+            counted = {"n_unnamed": sum(x.get("account") is None for x in rows["pairs"]), "accounts": table}
+            counted |= {"groups": [{"group": g, "accounts": sorted(x)} for g, x in groups.items()]} if groups else {}
+        found |= counted
     say(same(m, found))
     need(len(ids) == 1, "of several keys only one was disclosed", Unable)
 with step("stopping"):
@@ -264,6 +295,7 @@ with step("stopping"):
     need(twin or test["tokenizer"] == "sha256:" + digests[inputs["tokenizer"]], "another tokenizer")
     counts = [x["measured"].get("n_documents", x["measured"].get("n_pairs")) for x in results]
     need({*counts} == {test["stopping"]["n"]}, f"{counts} answers or pairs")
+    need(not crowd or len(results[0]["measured"]["accounts"]) == test["accounts"], "another number of accounts")
 with step("derived") as say:
     need(twin or (closed and not layers), "such a test, or the tail of a tournament", Unable)
     for m, derived in ((result["measured"], result["derived"]) for result in results):
@@ -278,11 +310,28 @@ with step("derived") as say:
                 mgf = np.log1p(chance * np.expm1(z))
             e10 = mpmath.log10(sum(mpmath.exp(total * x - n * k) for x, k in zip(z, mgf, strict=True)) / 36)
             p10, cipher = mpmath.log10(tail), mpmath.mpf(n) ** 2 / 2**129
+        elif crowd:
+            both, size, cipher = [signs(*row, m["alone"]) for row in m["accounts"]], len(m["accounts"]), 0
+            ranks = {log: sorted(range(size), key=lambda i, k=k: both[i][k]) for k, log in enumerate(("p", "e"))}
+            holm, bh, worst = [0.0] * size, [0.0] * size, -math.inf
+            for place, i in enumerate(ranks["p"]):
+                holm[i] = worst = max(worst, min(0, both[i][0] + mpmath.log10(size - place)))
+            for place, i in enumerate(ranks["e"]):
+                bh[i] = worst = min(worst if place else 0, mpmath.log10(mpmath.mpf(size) / (size - place)) - both[i][1])
+            columns = {"log10_p": [x for x, _ in both], "log10_p_holm": holm, "log10_e_bh": bh}
+            table = {name: [math.ceil(x * 10**6) / 1e6 for x in values] for name, values in columns.items()}
+            table["log10_e"] = [math.floor(x * 10**6) / 1e6 for _, x in both]
+            for name, values in table.items():
+                need(len(derived["accounts"][name]) == size, f"other numbers of {name}")
+                for stated, value in zip(derived["accounts"][name], values, strict=True):
+                    same({name: stated}, {name: value})
+            bounds = {"named": ("log10_p_holm", plan["alpha"] / len(plan["family"]["tests"]))}
+            bounds |= {} if test["fdr"] == "none" else {"named_fdr": ("log10_e_bh", test["fdr"])}
+            names = {k: [i + 1 for i in range(size) if table[c][i] <= math.log10(a)] for k, (c, a) in bounds.items()}
+            say(same(derived, names))
+            p10, e10 = min(holm), mpmath.log10(sum(mpmath.mpf(10) ** x for x in table["log10_e"]) / size)
         else:
-            n, w, cipher = m["wins"] + m["losses"], m["wins"], 0
-            e = mpmath.mpf(sum(math.comb(n + 1, k) for k in range(w + 1))) / (n + 1) / math.comb(n, w)
-            e10, tail = mpmath.log10(e), mpmath.mpf(sum(math.comb(n, k) for k in range(w, n + 1))) / 2**n
-            p10 = mpmath.log10(tail) if m["alone"] else min(0, -e10)
+            p10, e10, cipher = *signs(m["wins"], m["losses"], 0, m["alone"]), 0
         stated = mpmath.log10(mpmath.mpf(10) ** p10 + cipher + mpmath.mpf(2) ** -128)
         up = {"log10_p": math.ceil(p10 * 10**6) / 1e6, "log10_p_stated": math.ceil(stated * 10**6) / 1e6}
         more = {"log10_e": math.floor(e10 * 10**6) / 1e6, "found": bool(p10 <= math.log10(plan["alpha"]))}

@@ -50,3 +50,11 @@ def twin(provider) -> Liar:
 def loose(provider) -> Liar:
     """Exploratory evidence: found texts, and no commitment of anything."""
     return Liar.of(Case(provider.folder, "loose.json", "fleet.key"))
+
+
+@pytest.fixture(scope="session")
+def accounts(provider) -> Liar:
+    """Evidence on who was used: 12 accounts, of which four are a ring, and the groups of both."""
+    provider.account_pairs()
+    provider.accounts("accounts")
+    return Liar.of(Case(provider.folder, "accounts.json", "coin.key"))

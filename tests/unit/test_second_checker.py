@@ -38,6 +38,8 @@ def case(tmp_path_factory, small_tokenizer, tokenizer_file) -> Path:
         provider.closed("rival", marked=True)
         provider.pairs()
         provider.twin("twin")
+        provider.account_pairs()
+        provider.accounts("accounts")
         loose(provider)
         even(provider)
         provider.policy()
@@ -117,6 +119,7 @@ def again(folder: Path, name: str, change: Change) -> str:
     [
         ("rival.json", "fleet.key", "n_documents, n_empty, n_seen, n_scored, n_dropped, total, total_squares"),
         ("twin.json", "coin.key", "n_pairs, alone, coin_key, wins, losses, ties"),
+        ("accounts.json", "coin.key", "n_pairs, alone, coin_key, n_unnamed, accounts, groups"),
     ],
 )
 def test_it_finds_the_same_numbers(case, name, key, measured):
@@ -127,6 +130,42 @@ def test_it_finds_the_same_numbers(case, name, key, measured):
     assert set(steps.values()) == {"ok"}, printed
     assert f"{measured}; not: " in printed
     assert "log10_p, log10_p_stated, log10_e, found; not: " in printed
+
+
+def other_rows(first):
+    first["measured"]["accounts"].reverse()
+
+
+def one_row_less(first):
+    first["measured"]["accounts"].pop()
+
+
+def other_group(first):
+    first["measured"]["groups"][0]["accounts"].pop()
+
+
+def one_name_more(first):
+    first["derived"]["named"] = sorted({*range(1, 13)} - {*first["derived"]["named"]})[:1] + first["derived"]["named"]
+
+
+def stronger(first):
+    first["derived"]["accounts"]["log10_p_holm"][0] -= 1
+
+
+@pytest.mark.parametrize(
+    ("lie", "step"),
+    [
+        (other_rows, "measured"),
+        (other_group, "measured"),
+        (one_row_less, "stopping"),
+        (one_name_more, "derived"),
+        (stronger, "derived"),
+    ],
+)
+def test_it_sees_other_accounts_and_other_names(case, lie, step):
+    code, steps, _ = check(case, again(case, "accounts.json", lambda p: lie(p["results"][0])), key="coin.key")
+    assert code == 1
+    assert step in failed(steps)
 
 
 @pytest.mark.parametrize(("name", "key"), [("loose.json", "fleet.key"), ("even.json", "coin.key")])
@@ -325,7 +364,7 @@ def test_it_prints_no_secret(case):
 
 def test_it_is_short_and_imports_nothing_of_ours():
     text = SCRIPT.read_text()
-    assert len(text.splitlines()) <= 300
+    assert len(text.splitlines()) <= 350
     nodes = list(ast.walk(ast.parse(text)))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}

@@ -27,6 +27,8 @@ class Scores:
         difference: (n,) score of the served member less that of its twin; 0 is a tie, NaN if nobody scored the pair.
         alone: whether no conversation has two pairs.
         drawn: when twins were drawn: `serving`, `later` or `both`.
+        n_drawn_again: pairs whose served answer was drawn again.
+        n_replayed: those of them in which it came out token for token.
     """
 
     names: tuple[str, ...]
@@ -34,6 +36,8 @@ class Scores:
     difference: NDArray[np.float64]
     alone: bool
     drawn: str
+    n_drawn_again: int = 0
+    n_replayed: int = 0
 
     @classmethod
     def of(cls, pairs: Iterable[Pairwise], *, progress: Callable[[int], object] = lambda n: None) -> Scores:
@@ -44,11 +48,12 @@ class Scores:
             progress: called with the pairs taken since the last call.
         """
         names, account, difference = dict[str, int](), array("i"), array("d")
-        conversations, alone, drawn = set[str](), True, set[str]()
+        conversations, alone, drawn, again, replayed = set[str](), True, set[str](), 0, 0
         for pair in pairs:
             account.append(NO_ACCOUNT if pair.account is None else names.setdefault(pair.account, len(names)))
             difference.append(nan if pair.difference is None else pair.difference)
             drawn.add(pair.drawn)
+            again, replayed = again + (pair.replayed is not None), replayed + (pair.replayed is True)
             if pair.conversation is not None:
                 alone = alone and pair.conversation not in conversations
                 conversations.add(pair.conversation)
@@ -61,6 +66,8 @@ class Scores:
             difference=np.array(difference, dtype=np.float64),
             alone=alone,
             drawn=drawn.pop() if len(drawn) == 1 else "both",
+            n_drawn_again=again,
+            n_replayed=replayed,
         )
 
     def signs(self, missing: str) -> NDArray[np.int64]:

@@ -84,14 +84,27 @@ def account_table(scores: Scores, *, missing: str, marks: Mapping[str, Mark] | N
         missing: see `Scores.signs`.
         marks: of the accounts' own channels, by account.
     """
-    signs = scores.signs(missing)
-    log10_p, twin = sign_tests(signs, alone=scores.alone)
+    return table_of(scores.names, scores.signs(missing), alone=scores.alone, marks=marks)
+
+
+def table_of(
+    names: tuple[str, ...], signs: NDArray[np.int64], *, alone: bool, marks: Mapping[str, Mark] | None = None
+) -> Table:
+    """Test accounts by their signs.
+
+    Args:
+        names: m of them.
+        signs: (m, 3) wins, losses, ties.
+        alone: whether no conversation has two pairs.
+        marks: see `account_table`.
+    """
+    log10_p, twin = sign_tests(signs, alone=alone)
     joined = twin.copy()
-    for index, name in enumerate(scores.names):
+    for index, name in enumerate(names):
         if marks and name in marks:
             joined[index] = marks[name].joined(float(twin[index]))
     return Table(
-        names=scores.names,
+        names=names,
         signs=signs,
         log10_p=log10_p,
         log10_p_holm=holm(log10_p),

@@ -15,14 +15,9 @@ if TYPE_CHECKING:
 
     from verify.accounts.groups import Group
     from verify.accounts.table import Table
+    from verify.planned import PlanUse
 
 SHOWN = 20
-ASSUMPTIONS = (
-    "all accounts that were looked at are here: the correction is for them and no others",
-    "the coins are fair, and the suspect's maker saw neither coins nor twins",
-    "a named account is one whose answers reached the suspect, by whatever way: one that published what it was served "
-    "is named too",
-)
 
 
 @click.command()
@@ -73,6 +68,7 @@ def accounts(
       radiolabel accounts pairs.jsonl --likelihoods suspect.jsonl
       radiolabel accounts pairs.jsonl --likelihoods suspect.jsonl --groups cards.jsonl --key coin.key
     """
+    from verify.accounts.finding import ASSUMPTIONS
     from verify.accounts.groups import group_results, read_groups
     from verify.accounts.marks import read_marks
     from verify.accounts.scores import Scores
@@ -96,7 +92,7 @@ def accounts(
     before = digests(files)
     use = plan_use(plan_file)
     scores_by = measure if likelihoods is None else LIKELIHOODS
-    use.require(hypothesis="twin", scores=scores_by, statistic="sign", missing=missing, alpha=fwer, inputs=before)
+    use.require(**_test(use, fdr), scores=scores_by, missing=missing, alpha=fwer, inputs=before)
     use.require(coins="recomputed" if key else "stated", **({"key": key.id} if isinstance(key, EpochKey) else {}))
     groups = read_groups(groups_file) if groups_file else {}
     marks = read_marks(marks_file) if marks_file else {}
@@ -131,6 +127,13 @@ def accounts(
     } | use.options
     record["sentence"] = _sentence(record)
     print_record(record, lambda: _text(record, table, holm or e_bh, found), output_format)
+
+
+def _test(use: PlanUse, fdr: float) -> dict[str, Any]:
+    """What a plan has to say: of all accounts, or of the twin test, which says nothing of them."""
+    if getattr(getattr(use, "plan", None), "hypothesis", "") == "accounts":
+        return {"hypothesis": "accounts", "fdr": fdr}
+    return {"hypothesis": "twin", "statistic": "sign"}
 
 
 def _sentence(record: dict[str, Any]) -> str:

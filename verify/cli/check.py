@@ -80,7 +80,8 @@ def run(evidence_file: str, policy_file: str, inputs: str | None, key_files: tup
     policy, keys = read_policy(policy_file), [_key(path) for path in key_files]
     data = read_bytes(evidence_file, MAX_BYTES)
     name = display_name(evidence_file)
-    with bars(reading=" tokens", served=" tokens", decoys=" keys", scoring=" windows", answers=" answers") as progress:
+    units = {"reading": " tokens", "served": " tokens", "decoys": " keys", "scoring": " windows", "answers": " answers"}
+    with bars(**units, pairs=" pairs") as progress:
         return check_steps(data, policy, name=name, folder=inputs, keys=keys, progress=progress)
 
 

@@ -61,7 +61,8 @@ def evidence(
     """Carry out PLAN, and write one signed file from which every number can be computed again.
 
     Roles of inputs: input, tokenizer, prompts and served (closed); predictions (open); pairs, likelihoods or answers
-    (twin); asked, the prompts of an endpoint. The file holds digests of them, ids of keys, and no text and no key.
+    (twin, accounts), groups (accounts); asked, the prompts of an endpoint. The file holds digests of them, ids of keys,
+    and no text and no key.
 
     The same inputs give the same file, but for the time in it.
 
@@ -80,7 +81,7 @@ def evidence(
     from verify.plans import read_plan
     from verify.register import read_register
     from watermark.keyfile import read_key
-    from watermark.keys import MasterKey
+    from watermark.keys import CoinKey, EpochKey, MasterKey, ValueKey
 
     files, stated = _pairs(inputs, "--input"), _pairs(unrun, "--unrun")
     committed = _pairs(logs, "--log")
@@ -97,17 +98,25 @@ def evidence(
             f"{plan_file}: the plan is not committed, expected one with a timestamp",
             hint="radiolabel plan commit; --unsafe-no-plan makes exploratory evidence, and says so",
         )
-    keys = [read_key(path) for path in key_files]
-    if any(isinstance(key, MasterKey) for key in keys):
-        raise click.UsageError("a master key takes no part in evidence: derive the plan's keys")
+    keys = []
+    for path in key_files:
+        found = read_key(path)
+        if isinstance(found, MasterKey):
+            raise click.UsageError("a master key takes no part in evidence: derive the plan's keys")
+        if not isinstance(found, ValueKey | CoinKey | EpochKey):
+            raise click.UsageError(
+                f"{path} takes no part in evidence, expected a value key, or an epoch's or its coins'"
+            )
+        keys.append(found)
     key = read_signer(signer)
     lines = read_register(register_file) if register_file else []
     beside = [*(_other(path, control=True) for path in controls), *(_other(path, control=False) for path in others)]
-    with bars(reading=" tokens", served=" tokens", decoys=" keys", scoring=" windows", answers=" answers") as progress:
+    units = {"reading": " tokens", "served": " tokens", "decoys": " keys", "scoring": " windows", "answers": " answers"}
+    with bars(**units, pairs=" pairs") as progress:
         payload = make(
             planned,
             files,
-            [k for k in keys if not isinstance(k, MasterKey)],
+            keys,
             register=lines,
             unrun=_unrun(stated, lines, {planned.digest, *(other.plan for other in beside)}),
             commitments=_commitments(master_file, epoch_file, slot_files, committed),

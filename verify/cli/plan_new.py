@@ -12,7 +12,7 @@ from verify.cli.output import FORMAT, check_new_file, finite, new_file, print_re
 if TYPE_CHECKING:
     from watermark.keys import EpochKey, ValueKey
 
-HYPOTHESES = ("closed", "closed-reference", "open", "twin", "sequential")
+HYPOTHESES = ("closed", "closed-reference", "open", "twin", "accounts", "sequential")
 RULES = ("difference", "root", "soft", "top1", "hellinger", "log-ratio")
 
 
@@ -47,7 +47,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--hypothesis", required=True, type=click.Choice(HYPOTHESES), help="Which test."),
     click.option("--name", required=True, help="Of the test."),
     click.option("--key", "key_files", required=True, multiple=True, type=click.Path(),
-                 help="Key file to be tested: a value key, for twin the epoch key; may be repeated."),
+                 help="Key file to be tested: a value key, for twin and accounts the epoch key; may be repeated."),
     click.option("--alpha", required=True, type=click.FloatRange(0, 0.5, min_open=True), callback=finite,
                  help="Level of the decision."),
     click.option("--family", required=True, multiple=True, metavar="NAME",
@@ -86,10 +86,13 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--reference", help="Reference model as the records name it, or none."),
     _choice("--rule", *RULES, text="open: from predictions to coefficients."),
     _choice("--records", "predictions", "answers", text="open: what is read."),
-    _choice("--scores", "likelihoods", "ngram", "subsequence", text="twin: what pairs are compared by."),
-    _choice("--coins", "recomputed", "stated", text="twin: whether the epoch key is at hand."),
+    _choice("--scores", "likelihoods", "ngram", "subsequence", text="twin, accounts: what pairs are compared by."),
+    _choice("--coins", "recomputed", "stated", text="twin, accounts: whether the epoch key is at hand."),
     _choice("--statistic", "sign", "rank", text="twin: what p is of."),
-    _choice("--missing", "loss", text="twin: what pairs without a score count as."),
+    _choice("--missing", "loss", text="twin, accounts: what pairs without a score count as."),
+    click.option("--aliases", type=click.Path(), help="accounts: sealed file of all accounts, who are the family."),
+    click.option("--fdr", type=_OrWord(float, "none"),
+                 help="accounts: rate of false discoveries at which e-BH names accounts too, or none."),
     click.option("-o", "--output", required=True, type=click.Path(), help="New file."),
     click.option("--force", is_flag=True, help="Replace the output if it exists."),
     FORMAT,
@@ -168,7 +171,7 @@ def _keys(paths: tuple[str, ...], hypothesis: str) -> dict[str, Any]:
     from verify.errors import Refused
     from watermark.keys import EpochKey, ValueKey
 
-    twin = hypothesis == "twin"
+    twin = hypothesis in ("twin", "accounts")
     expected = "the epoch key that served" if twin else "a value key"
     keys: list[EpochKey | ValueKey] = [key_as(path, EpochKey if twin else ValueKey, expected) for path in paths]
     parts = [
@@ -193,6 +196,8 @@ def _parts(hypothesis: str, suspect: str, given: dict[str, Any]) -> dict[str, An
     of_suspect = {f: renamed.get(f, f) for f in kind.__struct_fields__ if f not in ("name", "n_prompts")}
     renamed |= {"prompts": "with_prompts", "weights": "pair_weights"}
     of_test = {f: renamed.get(f, f) for f in test.__struct_fields__}
+    if "accounts" in of_test:
+        of_test["accounts"] = "aliases"  # one file says both
     needed = {*of_suspect.values(), *of_test.values()}
     for options, what in ((needed - set(given), "needs"), (set(given) - needed, "does not use")):
         if options:
@@ -203,6 +208,8 @@ def _parts(hypothesis: str, suspect: str, given: dict[str, Any]) -> dict[str, An
     if "n_prompts" in kind.__struct_fields__:
         asked |= {"n_prompts": values["n_prompts"]}
     tested = {f: values[o] for f, o in of_test.items()} | {"hypothesis": hypothesis}
+    if "accounts" in of_test:
+        tested |= {"aliases": values["aliases"].root, "accounts": len(values["aliases"].accounts)}
     return {"suspect": asked, "test": tested}
 
 
@@ -213,6 +220,10 @@ def _values(given: dict[str, Any]) -> dict[str, Any]:
         values["n"] = {"rule": "fixed", "n": given["n"]}
     if "budget" in given:
         values["budget"] = {"rule": "e-process", "budget": given["budget"]}
+    if "aliases" in given:
+        from verify.accounts.sealing import read_sealed
+
+        values["aliases"] = read_sealed(given["aliases"])
     if "tokenizer" in given:
         from verify.tokenization import Tokenizer
 

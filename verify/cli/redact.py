@@ -16,17 +16,32 @@ from verify.cli.output import FORMAT, bars, check_distinct, check_new_file, new_
 @click.option("--windows", "width", type=click.IntRange(1, 3), metavar="WIDTH",
               help="INPUT is served transcripts: write their windows, hashed; as wide as the key's.")  # fmt: skip
 @click.option("--salt", help="With --windows: 32 hexadecimal digits, for the same bytes again.  [default: random]")
+@click.option("--aliases", "sealed_file", type=click.Path(), metavar="SEALED",
+              help="Call accounts and conversations as this file does: radiolabel aliases new.")  # fmt: skip
+@click.option("--keep-texts", is_flag=True, help="With --aliases: change names alone, for a test that needs texts.")
+@click.option("--groups", is_flag=True, help="With --aliases: INPUT is groups of accounts.")
 @click.option("-o", "--output", required=True, type=click.Path(), help="New file.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 @FORMAT
 def redact(
-    source: str, width: int | None, salt: str | None, output: str, force: bool, output_format: str | None
+    source: str,
+    width: int | None,
+    salt: str | None,
+    sealed_file: str | None,
+    keep_texts: bool,
+    groups: bool,
+    output: str,
+    force: bool,
+    output_format: str | None,
 ) -> None:
     """Take customers' texts out of INPUT, which are pairs, or with --windows served transcripts.
 
     Redacted pairs are enough for radiolabel test twin --likelihoods. They keep ids, accounts and digests: whoever can
     guess a whole pair sees that the guess is right. A pair that is opened later gives its redacted line again, byte
     for byte, so commit the redacted file with radiolabel commit log.
+
+    With --aliases accounts are numbers, and conversations have new names; who is who stands in the sealed file alone.
+    Ids stay, since the coins follow from them, and are refused where they hold an account's name.
 
     Hashed windows are enough for radiolabel verify --served. They hide who asked what, order and counts. They do not
     hide which windows were served from anybody who tries them all, and windows that overlap can be put together
@@ -35,13 +50,26 @@ def redact(
     \b
     Examples:
       radiolabel redact pairs.jsonl -o redacted.jsonl
+      radiolabel redact pairs.jsonl --aliases sealed.json -o redacted.jsonl
+      radiolabel redact cards.jsonl --aliases sealed.json --groups -o groups.jsonl
       radiolabel redact served.jsonl --windows 2 -o windows.txt
     """
     if salt is not None and width is None:
         raise click.UsageError("--salt goes with --windows: redacted pairs have none")
-    check_distinct({"INPUT": source}, {"--output": output})
+    if sealed_file is None and (keep_texts or groups):
+        raise click.UsageError("--keep-texts and --groups go with --aliases")
+    if (sealed_file is not None and width is not None) or (keep_texts and groups):
+        raise click.UsageError("--windows, --keep-texts and --groups are for different inputs, give one of them")
+    check_distinct({"INPUT": source, "--aliases": sealed_file}, {"--output": output})
     check_new_file(output, force=force)
-    summary = _pairs(source, output, force) if width is None else _windows(source, width, _salt(salt), output, force)
+    if width is not None:
+        summary = _windows(source, width, _salt(salt), output, force)
+    elif sealed_file is None:
+        summary = _pairs(source, output, force)
+    elif groups:
+        summary = _groups(source, sealed_file, output, force)
+    else:
+        summary = _aliased(source, sealed_file, output, force, keep_texts=keep_texts)
     print_record(summary, lambda: "\n".join(f"{k}: {v}" for k, v in summary.items()), output_format)
 
 
@@ -61,6 +89,38 @@ def _pairs(source: str, output: str, force: bool) -> dict[str, Any]:
             wrong_kind = n == 0 and "radiolabel is" in error.message
             raise InputError(error.message, hint="transcripts need --windows" if wrong_kind else error.hint) from None
     return {"file": output, "kind": "redacted-pair", "n": n, "equal": n_equal}
+
+
+def _aliased(source: str, sealed_file: str, output: str, force: bool, *, keep_texts: bool) -> dict[str, Any]:
+    from verify.accounts.sealing import read_sealed
+    from verify.pairs import Pair, read_pairs
+    from verify.redaction import aliased, read_twins, redacted
+
+    sealed = read_sealed(sealed_file)
+    n, seen = 0, set[str]()
+    with bars(redacting=" pairs") as progress, new_file(output, force=force) as file:
+        for pair in read_pairs(source) if keep_texts else read_twins(source):
+            named = aliased(pair, sealed)
+            short = named if keep_texts or not isinstance(named, Pair) else redacted(named)
+            file.write(short.to_json().decode() + "\n")
+            n, seen = n + 1, seen | ({named.account} if named.account is not None else set())
+            progress("redacting", 1)
+    kind = "pair" if keep_texts else "redacted-pair"
+    return {"file": output, "kind": kind, "n": n, "accounts": len(seen), "root": sealed.root}
+
+
+def _groups(source: str, sealed_file: str, output: str, force: bool) -> dict[str, Any]:
+    import json
+
+    from verify.accounts.groups import read_groups
+    from verify.accounts.sealing import alias, read_sealed
+
+    sealed, groups = read_sealed(sealed_file), read_groups(source)
+    with new_file(output, force=force) as file:
+        for name, members in groups.items():
+            for number in sorted(sealed.number(member) for member in members):  # their order could say who is who
+                file.write(json.dumps({"account": alias(number), "group": name}, separators=(",", ":")) + "\n")
+    return {"file": output, "kind": "groups", "n": len(groups), "root": sealed.root}
 
 
 def _windows(source: str, width: int, salt: bytes, output: str, force: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from verify.measured import Measured, MeasuredClosed, MeasuredForm, MeasuredTwin
+from verify.measured import Measured, MeasuredAccounts, MeasuredClosed, MeasuredForm, MeasuredTwin
 from verify.plans import Plan
 
 _SCHEMES: Final = {
@@ -31,6 +31,9 @@ _TEXTS: Final = {
     "holm": "Holm 1979, Scand. J. Statist. 6, 65",
     "bh": "Benjamini and Hochberg 1995, J. R. Stat. Soc. B 57, 289",
     "e-bh": "Wang and Ramdas 2022, J. R. Stat. Soc. B 84, 822",
+    "mean-e": "Vovk and Wang 2021, Ann. Statist. 49, 1736 (means of e-values)",
+    "closing": "Simes 1986, Biometrika 73, 751; Goeman, Meijer, Krebs and Solari 2019, Biometrika 106, 841 "
+    "(at least so many of a group)",
     "timestamp": "Adams et al. 2001, RFC 3161 (timestamps)",
     "merkle": "Laurie et al. 2013, RFC 6962 (Merkle trees)",
     "json": "Rundgren et al. 2020, RFC 8785 (canonical JSON)",
@@ -43,7 +46,11 @@ def citations(plan: Plan, measured: Iterable[Measured]) -> tuple[str, ...]:
     """Of a plan's results, in a fixed order."""
     used = {"radioactive", "json", "dsse", "ville"} | {plan.family.correction}
     for m in measured:
-        if isinstance(m, MeasuredTwin):
+        if isinstance(m, MeasuredAccounts):
+            used |= {"twin", "wilson", getattr(plan.test, "scores", ""), "holm", "mean-e"}
+            used |= {"closing"} if m.groups else set()
+            used |= {"e-bh"} if getattr(plan.test, "fdr", "none") != "none" else set()
+        elif isinstance(m, MeasuredTwin):
             used |= {"twin", "wilson", getattr(plan.test, "scores", "")} | ({"wilcoxon"} if m.alone else set())
         else:
             used.add("prf")
@@ -52,5 +59,5 @@ def citations(plan: Plan, measured: Iterable[Measured]) -> tuple[str, ...]:
         if isinstance(m, MeasuredForm):
             used |= {"chernoff"} | (set() if m.served else {"saddle"})
     used |= {"timestamp", "merkle"} if plan.timestamps else set()
-    marked = () if plan.hypothesis == "twin" else (_SCHEMES[plan.scheme.partition(":")[0]],)
+    marked = () if plan.paired else (_SCHEMES[plan.scheme.partition(":")[0]],)
     return (*marked, *(text for name, text in _TEXTS.items() if name in used))

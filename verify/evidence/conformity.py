@@ -8,8 +8,8 @@ from verify.errors import quoted
 from verify.evidence.roles import TOKENIZER
 from verify.hypotheses.counted import RULE as COUNTS
 from verify.hypotheses.reference import RULE as REFERENCE
-from verify.measured import Measured, MeasuredClosed, MeasuredForm, MeasuredSequential, MeasuredTwin
-from verify.plan_parts import Closed, ClosedReference, Endpoint, Open, Sequential, Twin
+from verify.measured import Measured, MeasuredAccounts, MeasuredClosed, MeasuredForm, MeasuredSequential, MeasuredTwin
+from verify.plan_parts import Accounts, Closed, ClosedReference, Endpoint, Open, Sequential, Twin
 from verify.plans import Plan
 
 Difference = tuple[str, object, object]  # what, found, expected
@@ -32,13 +32,14 @@ def _compared(plan: Plan, measured: Measured, subjects: Mapping[str, str]) -> It
     test = plan.test
     for role, stated in plan.inputs.items():
         yield f"the digest of {role}", f"sha256:{subjects.get(role)}", stated
-    if TOKENIZER in subjects and not isinstance(test, Twin):
+    if TOKENIZER in subjects and not isinstance(test, Twin | Accounts):
         yield "the tokenizer", f"sha256:{subjects[TOKENIZER]}", test.tokenizer
     kinds = {
         Closed: MeasuredClosed if getattr(test, "weights", "distinct") == "distinct" else MeasuredForm,
         ClosedReference: MeasuredForm,
         Open: MeasuredForm,
         Twin: MeasuredTwin,
+        Accounts: MeasuredAccounts,
         Sequential: MeasuredSequential,
     }
     if type(measured) is not kinds[type(test)]:
@@ -50,13 +51,17 @@ def _compared(plan: Plan, measured: Measured, subjects: Mapping[str, str]) -> It
         yield "the number of decoys", decoys, test.decoys
     elif isinstance(measured, MeasuredForm) and isinstance(test, Closed | ClosedReference | Open):
         yield from _form(measured, test, plan.suspect.name)
-    elif isinstance(measured, MeasuredTwin) and isinstance(test, Twin):
+    elif isinstance(measured, MeasuredTwin | MeasuredAccounts) and isinstance(test, Twin | Accounts):
         yield "the number of pairs", measured.n_pairs, test.stopping.n
         yield "the reference", measured.reference_model or "none", test.reference
         yield "coins", "recomputed" if measured.coin_key else "stated", test.coins
-        yield "the number of pairs counted", measured.wins + measured.losses + measured.ties, measured.n_pairs
         if measured.suspect is not None:
             yield "the suspect of the records", measured.suspect, plan.suspect.name
+        if isinstance(measured, MeasuredTwin):
+            yield "the number of pairs counted", measured.wins + measured.losses + measured.ties, measured.n_pairs
+        elif isinstance(test, Accounts):
+            yield "the number of accounts", len(measured.accounts), test.accounts
+            yield "groups", bool(measured.groups), "groups" in plan.inputs
     elif isinstance(measured, MeasuredSequential) and isinstance(test, Sequential):
         yield from _stopped(measured, test, plan)
 

@@ -6,11 +6,14 @@ from math import isinf
 from typing import Any
 
 from verify import finding, linear_finding, sequential_finding, twin_finding
+from verify.accounts import finding as accounts_finding
+from verify.accounts.finding import AccountsFinding
 from verify.errors import Refused
 from verify.finding import Finding
 from verify.linear_finding import LinearFinding
 from verify.measured import (
     Measured,
+    MeasuredAccounts,
     MeasuredClosed,
     MeasuredForm,
     MeasuredSequential,
@@ -19,7 +22,7 @@ from verify.measured import (
     rounded,
     to_fields,
 )
-from verify.plan_parts import Closed, ClosedReference, Open, Sequential, Twin
+from verify.plan_parts import Accounts, Closed, ClosedReference, Open, Sequential, Twin
 from verify.planned import Planned, UnsafeNoPlan
 from verify.plans import Plan
 from verify.sequential_finding import SequentialFinding
@@ -27,7 +30,7 @@ from verify.tested import Tested
 from verify.twin_finding import TwinFinding
 from watermark.schemes import parse
 
-AnyFinding = Finding | LinearFinding | TwinFinding | SequentialFinding
+AnyFinding = Finding | LinearFinding | TwinFinding | AccountsFinding | SequentialFinding
 
 
 def conclude(plan: Plan, index: int, measured: Measured) -> AnyFinding:
@@ -50,7 +53,10 @@ def conclude(plan: Plan, index: int, measured: Measured) -> AnyFinding:
         return twin_finding.conclude(
             measured, missing=test.missing, statistic=test.statistic, alpha=plan.alpha, options=options
         )
-    tested = None if isinstance(test, Twin) else Tested(key.id, key.path, parse(plan.scheme), plan.width)
+    if isinstance(test, Accounts) and isinstance(measured, MeasuredAccounts):
+        fdr = None if test.fdr == "none" else test.fdr
+        return accounts_finding.conclude(measured, alpha=plan.alpha, level=plan.level, fdr=fdr, options=options)
+    tested = None if plan.paired else Tested(key.id, key.path, parse(plan.scheme), plan.width)
     if isinstance(test, Closed) and isinstance(measured, MeasuredClosed) and tested:
         return finding.conclude(measured, tested, alpha=plan.alpha, tokenizer=test.tokenizer, options=options)
     if isinstance(test, Closed | ClosedReference | Open) and isinstance(measured, MeasuredForm) and tested:
@@ -70,6 +76,13 @@ def derive(plan: Plan, index: int, measured: Measured) -> dict[str, Any]:
         extra["win_low"], extra["win_high"] = found.win_interval
         logs = ("account", "log10_p", "log10_p_holm", "log10_e", "log10_e_bh")
         extra["accounts"] = [{name: getattr(a, name) for name in logs} for a in found.accounts]
+    elif isinstance(found, AccountsFinding):
+        names += ["named", "smallest_rate"]
+        columns = ("log10_p", "log10_p_holm", "log10_e", "log10_e_bh")
+        extra["accounts"] = {name: getattr(found.table, name).tolist() for name in columns}
+        extra["groups"] = [group.to_dict() for group in found.groups]
+        if found.fdr is not None:
+            names.append("named_fdr")
     else:
         names.append("excess")
     if isinstance(found, LinearFinding):

@@ -23,7 +23,7 @@ from verify.evidence.predicate import Commitments, Other, Predicate, Rate, Resul
 from verify.evidence.roles import answers_role, check_roles
 from verify.measuring.planned import AnyKey, measure
 from verify.measuring.progress import Progress, silent
-from verify.plan_parts import PlannedKey, Twin
+from verify.plan_parts import Accounts, PlannedKey, Twin
 from verify.plans import Plan
 from verify.register import RegisterEntry, line_of
 from watermark import __version__
@@ -152,7 +152,7 @@ def _key(plan: Plan, planned: PlannedKey, keys: Sequence[ValueKey | CoinKey | Ep
     Raises:
         Refused: it is not among those given.
     """
-    if isinstance(plan.test, Twin):
+    if isinstance(plan.test, Twin | Accounts):
         if plan.test.coins == "stated":
             return None
         for key in keys:

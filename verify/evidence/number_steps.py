@@ -20,7 +20,7 @@ from verify.evidence.folder import digest_of
 from verify.evidence.predicate import Other, parse_predicate
 from verify.evidence.roles import roles
 from verify.measuring.planned import AnyKey, measure
-from verify.plan_parts import PlannedKey, Twin
+from verify.plan_parts import Accounts, PlannedKey, Twin
 from verify.steps import Step
 from watermark.errors import Error as WatermarkError
 from watermark.keys import CoinKey, ValueKey
@@ -55,7 +55,7 @@ def _inputs(case: Case) -> Step:
 
 
 def _key_of(case: Case, planned: PlannedKey) -> AnyKey | None:
-    if isinstance(case.predicate.plan.test, Twin):
+    if case.predicate.plan.paired:
         path = f"{planned.path}/coin"
         return next((k for k in case.keys if isinstance(k, CoinKey) and k.path == path), None)
     return next((k for k in case.keys if isinstance(k, ValueKey) and k.id == planned.id), None)
@@ -68,7 +68,7 @@ def _keys(case: Case) -> Step:
     stray = [key for key in case.keys if key.id not in known]
     if stray:
         return Step(_KEYS, "failed", f"{stray[0].path} with id {stray[0].id[:16]}... is none of them")
-    if isinstance(plan.test, Twin) and plan.test.coins == "stated":
+    if isinstance(plan.test, Twin | Accounts) and plan.test.coins == "stated":
         return Step.open(_KEYS, "the plan takes the coins as they are stated: that nobody chose them is asserted")
     if len(found) < len(plan.keys):
         return Step.open(_KEYS, f"{len(found)} of {len(plan.keys)} were disclosed")
@@ -86,7 +86,7 @@ def _measured(case: Case) -> Step:
     lacking = roles(plan)[0] - set(case.given.paths)
     if lacking:
         return Step.open(_MEASURED, f"these were not given: {', '.join(sorted(lacking))}")
-    needs_key = not (isinstance(plan.test, Twin) and plan.test.coins == "stated")
+    needs_key = not (isinstance(plan.test, Twin | Accounts) and plan.test.coins == "stated")
     for planned, result in zip(plan.keys, case.predicate.results, strict=True):
         key = _key_of(case, planned)
         if key is None and needs_key:

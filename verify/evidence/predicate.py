@@ -64,7 +64,7 @@ class Rate(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_de
     """How often the method accused innocent models where that was measured."""
 
     method: _Long
-    hypothesis: Literal["closed", "closed-reference", "open", "twin", "sequential"]
+    hypothesis: Literal["closed", "closed-reference", "open", "twin", "accounts", "sequential"]
     n_trials: Positive
     n_accused: Count
     n_independent: Positive

@@ -174,7 +174,7 @@ def _master_and_epoch(case: Case) -> Steps:
 def _slots(case: Case) -> list[Step]:
     found: list[Step] = []
     for key in case.predicate.plan.keys:
-        found += _coins(case, key) if case.predicate.plan.hypothesis == "twin" else _slot(case, key)
+        found += _coins(case, key) if case.predicate.plan.paired else _slot(case, key)
     proofs, planned = case.predicate.commitments.slots, {key.path for key in case.predicate.plan.keys}
     stray = [proof.path for proof in proofs if proof.path not in planned]
     if stray or len({proof.path for proof in proofs}) != len(proofs):

@@ -6,21 +6,23 @@ from collections.abc import Collection
 from typing import Final
 
 from verify.errors import InputError, quoted
-from verify.plan_parts import Endpoint, Open, Twin
+from verify.plan_parts import Accounts, Endpoint, Open, Twin
 from verify.plans import Plan
 
 ASKED: Final = "asked"  # the prompts that an endpoint was asked
 TOKENIZER: Final = "tokenizer"
 SERVED: Final = ("pairs", "served")  # what a provider says it served: invented later, it would fit any suspect
 # Where a suspect's collected answers are, by hypothesis.
-ANSWERS: Final = {"closed": "input", "sequential": "input", "open": "predictions", "twin": "answers"}
+ANSWERS: Final = {"closed": "input", "sequential": "input", "open": "predictions", "twin": "answers",
+                  "accounts": "answers"}  # fmt: skip
 
 
 def roles(plan: Plan) -> tuple[frozenset[str], frozenset[str]]:
     """(required, allowed) roles of a plan's inputs."""
     test, allowed = plan.test, {ASKED} if isinstance(plan.suspect, Endpoint) else set()
-    if isinstance(test, Twin):
+    if isinstance(test, Twin | Accounts):
         required = {"pairs", "likelihoods" if test.scores == "likelihoods" else "answers"}
+        required |= {"groups"} & set(plan.inputs)  # groups made after looking would be chosen by what they give
     elif isinstance(test, Open):
         required = {"predictions"} | ({TOKENIZER} if test.records == "answers" else {"texts"})
     elif plan.hypothesis == "closed-reference":

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from verify.decoding import printable
 from verify.errors import InputError
+from verify.private import create_private
 
 MAX_BYTES: Final = 16 * 1024
 _MAKE: Final = "make one with radiolabel key signer, or with openssl genpkey -algorithm ed25519"
@@ -68,25 +69,7 @@ def new_signer(path: str | Path) -> Signer:
     name = _name(path)
     key = Ed25519PrivateKey.generate()
     data = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    created = done = False
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        created = True
-        os.fchmod(descriptor, 0o600)  # whatever the umask
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        done = True
-    except FileExistsError:
-        raise InputError(
-            f"{name} exists, and a key file is never overwritten", hint="choose another name, or move it away first"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be written: {_reason(error)}") from None
-    finally:
-        if created and not done:  # also when interrupted
-            Path(path).unlink(missing_ok=True)
+    create_private(path, data, name)
     return Signer(key)
 
 

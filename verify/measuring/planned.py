@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from verify.errors import Refused
 from verify.measured import Measured
+from verify.measuring.accounts import measure_accounts
 from verify.measuring.closed import measure_closed
 from verify.measuring.linear import measure_open, measure_reference
 from verify.measuring.progress import Progress, silent
 from verify.measuring.sequential import measure_sequential
 from verify.measuring.twin import measure_twin
 from verify.ordering import Ordering
-from verify.plan_parts import Closed, ClosedReference, Endpoint, Open, Twin
+from verify.plan_parts import Accounts, Closed, ClosedReference, Endpoint, Open, Twin
 from verify.plans import Plan
 from verify.register import RegisterEntry
 from verify.tokenization import Tokenizer
@@ -44,9 +45,21 @@ def measure(
     """
     test = plan.test
     questions = plan.suspect.n_questions if isinstance(plan.suspect, Endpoint) else 0
-    if isinstance(test, Twin):
+    if isinstance(test, Twin | Accounts):
         if isinstance(key, ValueKey) or (test.coins == "recomputed") != (key is not None):
             raise Refused(f"coins are {test.coins}, expected the node of coins with recomputed and no key else")
+        if isinstance(test, Accounts):
+            return measure_accounts(
+                files["pairs"],
+                accounts=test.accounts,
+                likelihoods=files.get("likelihoods"),
+                answers=files.get("answers"),
+                groups=files.get("groups"),
+                scores=test.scores,
+                missing=test.missing,
+                coins=key,
+                progress=progress,
+            )
         return measure_twin(
             files["pairs"],
             likelihoods=files.get("likelihoods"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from verify.measured import MeasuredTwin
+from verify.measured import MeasuredAccounts, MeasuredTwin
 from verify.report.checks import Check
 from verify.report.document import Block, Notice, Section, Text
 from verify.report.fields import Derived
@@ -41,7 +41,7 @@ def answer(source: Source, check: Check | None) -> Section:
     stated = UNCHECKED if check is None else "" if check.recomputed else NOT_COMPUTED
     if source.found:
         looks = f" {LOOKS}" if source.exploratory else ""
-        who = "does not depend on what was served" if source.plan.hypothesis == "twin" else "never saw such text"
+        who = "does not depend on what was served" if source.plan.paired else "never saw such text"
         meaning = MEANING.format(who=who)
         texts += [Notice(stated + found(source, check)), Text(f"{threshold(source, check)} {meaning}{looks}")]
     if missed:
@@ -74,6 +74,11 @@ def _missed(source: Source, missed: list[Outcome]) -> str:
         return (
             f"Not found: {name} scored the served answer above its twin in {wins:,} of {wins + losses:,} pairs, which "
             f"is not beyond the threshold of {level(source.plan.alpha)}. {end}"
+        )
+    if isinstance(missed[0].measured, MeasuredAccounts):
+        m = len(missed[0].measured.accounts)
+        return (
+            f"Not found: of {counted(m, 'account')} none is named at the threshold of {level(source.plan.alpha)}. {end}"
         )
     which = (
         "The mark of the key was" if total == 1 else f"The mark of {counted(len(missed), 'key')} ({names(missed)}) was"
@@ -112,6 +117,11 @@ def smallest(derived: Derived) -> str:
         return (
             f"a lean of {number(derived.smallest_excess)} per window, in 95 of 100 cases; "
             f"{number(derived.excess)} was measured."
+        )
+    if derived.smallest_rate is not None and derived.named is not None:
+        return (
+            f"an account with as many pairs as the middle one, whose served answers win in a share of "
+            f"{number(derived.smallest_rate, 3)} or more, in 95 of 100 cases."
         )
     if derived.smallest_rate is not None:
         return (

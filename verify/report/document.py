@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+_BIN: Final = 0.1  # of a share, in the table of a cloud
 
 
 class _Block(msgspec.Struct, frozen=True, tag_field="kind", tag=str.lower):
@@ -103,7 +107,43 @@ class Shares(_Block, frozen=True):
     ties: tuple[int, ...]
 
 
-Plot = Curve | Bars | Intervals | Shares
+class Cloud(_Block, frozen=True):
+    """Points of one kind.
+
+    Attributes:
+        label: of all of them, in the legend and the table.
+        style: which colour and sign; kinds of one style belong together.
+        filled: whether they stand out.
+        x: of each point.
+        y: likewise.
+        n: how many lie there.
+    """
+
+    label: str
+    style: int
+    filled: bool
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    n: tuple[int, ...]
+
+
+class Points(_Block, frozen=True):
+    """Clouds of points, a line where x is without an effect, and one that y has to pass; y grows downwards.
+
+    Attributes:
+        names: of x and of both lines.
+        clouds: drawn one after the other.
+        reference: of x.
+        threshold: of y.
+    """
+
+    names: tuple[str, str, str]
+    clouds: tuple[Cloud, ...]
+    reference: float
+    threshold: float
+
+
+Plot = Curve | Bars | Intervals | Shares | Points
 
 
 class Figure(_Block, frozen=True, kw_only=True):
@@ -136,6 +176,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         title: also of the window.
         banner: what stands over every section, or nothing.
         first: for a judge, one page.
+        accounts: which accounts, where a test asks that; a page of its own.
         rest: for an expert.
         source: SHA-256 of the evidence file.
     """
@@ -143,6 +184,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     banner: str
     first: tuple[Section, ...]
+    accounts: tuple[Section, ...] = ()
     rest: tuple[Section, ...]
     source: str
 
@@ -164,5 +206,20 @@ def plotted(plot: Plot) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
             (label, f"{value:.6g}", *("none" if end is None else f"{end:.6g}" for end in (low, high)))
             for label, value, low, high in ends
         ]
+    if isinstance(plot, Points):
+        return ("accounts", f"{plot.names[0]}, from", "to", "count"), [
+            (cloud.label, f"{low:.2f}", f"{low + _BIN:.2f}", f"{count:,}")
+            for cloud in plot.clouds
+            for low, count in _binned(cloud)
+        ]
     counts = zip(plot.labels, plot.wins, plot.losses, plot.ties, strict=True)
     return ("account", "wins", "losses", "ties"), [(name, f"{w:,}", f"{lo:,}", f"{t:,}") for name, w, lo, t in counts]
+
+
+def _binned(cloud: Cloud) -> list[tuple[float, int]]:
+    """Lower ends of the bins of x that hold points, and how many."""
+    counts: dict[int, int] = {}
+    for x, n in zip(cloud.x, cloud.n, strict=True):
+        place = min(int(x / _BIN + 1e-9), round(1 / _BIN) - 1)
+        counts[place] = counts.get(place, 0) + n
+    return [(place * _BIN, counts[place]) for place in sorted(counts)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from verify.measured import MeasuredClosed, MeasuredForm
-from verify.plan_parts import Closed, ClosedReference, Open, Twin, Weights
+from verify.plan_parts import Closed, ClosedReference, Open, Weights
 from verify.report.checks import DISHONESTY, REMARKS, Check, spoken
 from verify.report.document import Facts, Items, Section, Table
 from verify.report.source import Source
@@ -50,7 +50,7 @@ def causes(source: Source, check: Check | None) -> Section:
         ),
         *(() if isinstance(source.plan.suspect, Weights) else (("Passing on", PASSING),)),
         ("Quotation", _quotation(source)),
-        LEAKED_PAIRS if isinstance(source.plan.test, Twin) else LEAKED_KEY,
+        LEAKED_PAIRS if source.plan.paired else LEAKED_KEY,
     )
     acts = tuple((act, ", ".join(groups), _said(check, act, groups)) for act, groups in DISHONESTY)
     table = Table("What a dishonest provider could do", ("act", "steps that speak to it", "this report"), acts)
@@ -63,7 +63,9 @@ def _said(check: Check | None, act: str, groups: Sequence[str]) -> str:
 
 
 def _public(source: Source) -> str:
-    if source.plan.hypothesis == "twin":
+    if source.plan.hypothesis == "accounts":
+        return "A named account may itself have published what it was served: training on that copy names it."
+    if source.plan.paired:
         return "Training on a published copy of the served answers would give the same result."
     parts = [outcome.path.split("/") for outcome in source.found]
     channels = dict.fromkeys(part[2] if len(part) > 2 else "" for part in parts)
@@ -72,7 +74,7 @@ def _public(source: Source) -> str:
 
 def _quotation(source: Source) -> str:
     test, measured = source.plan.test, source.found[0].measured
-    if isinstance(test, Twin):
+    if source.plan.paired:
         return "A suspect whose prompts hold the served answers would prefer them."
     if isinstance(test, Closed) and test.prompts and isinstance(measured, MeasuredClosed):
         n = measured.n_dropped.get("copied_from_prompt", 0)

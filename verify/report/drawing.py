@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from verify.errors import InputError
-from verify.report.document import Bars, Curve, Figure, Intervals, Shares
+from verify.report.document import Bars, Curve, Figure, Intervals, Points, Shares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,8 @@ MARK: Final = "#D55E00"
 QUIET: Final = "#BBBBBB"
 WIDTH: Final = 6.4  # inches
 ROW: Final = 0.28
+# Colour and sign of each kind of point; the last is for what belongs to none.
+SIGNS: Final = ((DATA, "o"), (MARK, "^"), ("#009E73", "s"), ("#CC79A7", "D"), ("#777777", "o"))
 STYLE: Final[dict[Any, Any]] = {
     "svg.hashsalt": "radiolabel",
     "svg.fonttype": "path",
@@ -77,7 +79,7 @@ def _inline(text: str, index: int) -> str:
 def _height(figure: Figure) -> float:
     plot = figure.plot
     rows = len(plot.labels) if isinstance(plot, Intervals | Shares) else 0
-    return 1.1 + ROW * rows if rows else 2.9
+    return 1.1 + ROW * rows if rows else 4.0 if isinstance(plot, Points) else 2.9
 
 
 def _curve(axes: Axes, plot: Curve) -> None:
@@ -119,6 +121,20 @@ def _shares(axes: Axes, plot: Shares) -> None:
     axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
 
 
+def _points(axes: Axes, plot: Points) -> None:
+    axes.axvline(plot.reference, color="#777777", linewidth=0.8, label=plot.names[1])
+    axes.axhline(plot.threshold, color=MARK, linestyle="--", label=plot.names[2])
+    for cloud in plot.clouds:
+        color, sign = SIGNS[cloud.style]
+        face = color if cloud.filled else "none"
+        axes.plot(cloud.x, cloud.y, sign, color=color, markerfacecolor=face, markersize=4, markeredgewidth=0.8,
+                  linestyle="none", label="".join(c if c in _KNOWN else "?" for c in cloud.label))  # fmt: skip
+    axes.set_xlim(-0.02, 1.02)
+    axes.margins(y=0.05)
+    axes.invert_yaxis()  # stronger is higher in every figure
+    axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0, fontsize=8)
+
+
 def _label(axes: Axes, labels: tuple[str, ...]) -> None:
     drawn = ["".join(c if c in _KNOWN else "?" for c in label) for label in labels]
     axes.set_yticks(range(len(labels)), [label if len(label) <= 30 else label[:29] + "…" for label in drawn])
@@ -134,4 +150,4 @@ def _thousands(axes: Axes) -> None:
 
 # Latin letters and signs, which the font has; a warning of a missing one would name it.
 _KNOWN: Final = frozenset(map(chr, (*range(0x20, 0x7F), *range(0xA1, 0x180)))) | set("“”‘’…–—")
-_DRAW: Final[dict[type, Any]] = {Curve: _curve, Bars: _bars, Intervals: _intervals, Shares: _shares}
+_DRAW: Final[dict[type, Any]] = {Curve: _curve, Bars: _bars, Intervals: _intervals, Shares: _shares, Points: _points}

@@ -7,7 +7,16 @@ from typing import Final
 import msgspec
 
 from verify.errors import InputError
-from verify.measured import Log, Measured, MeasuredClosed, MeasuredForm, MeasuredSequential, MeasuredTwin
+from verify.measured import (
+    Log,
+    Measured,
+    MeasuredAccounts,
+    MeasuredClosed,
+    MeasuredForm,
+    MeasuredSequential,
+    MeasuredTwin,
+)
+from verify.plan_parts import Count, Positive
 
 
 class AccountNumbers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,6 +27,28 @@ class AccountNumbers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     log10_p_holm: Log
     log10_e: float
     log10_e_bh: Log
+
+
+class AccountColumns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of alias-1, alias-2 and so on."""
+
+    log10_p: tuple[Log, ...]
+    log10_p_holm: tuple[Log, ...]
+    log10_e: tuple[float, ...]
+    log10_e_bh: tuple[Log, ...]
+
+
+class GroupNumbers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of one group of accounts; see `verify.accounts.groups.Group`."""
+
+    name: str
+    n_accounts: Count
+    n_unknown: Count
+    wins: Count
+    losses: Count
+    log10_p: Log
+    log10_p_holm: Log
+    at_least: Count
 
 
 class Derived(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,13 +73,17 @@ class Derived(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     win_low: float | None = None
     win_high: float | None = None
     smallest_rate: float | None = None
-    accounts: tuple[AccountNumbers, ...] = ()
+    accounts: tuple[AccountNumbers, ...] | AccountColumns = ()
+    groups: tuple[GroupNumbers, ...] = ()
+    named: tuple[Positive, ...] | None = None
+    named_fdr: tuple[Positive, ...] | None = None
 
 
 REQUIRED: Final[dict[type, tuple[str, ...]]] = {
     MeasuredClosed: ("excess", "excess_low", "excess_high"),
     MeasuredForm: ("excess", "excess_low", "excess_high", "z", "smallest_excess"),
     MeasuredTwin: ("win_rate", "win_low", "win_high", "log10_p_sign"),
+    MeasuredAccounts: ("named",),
     MeasuredSequential: ("excess",),
 }
 
@@ -72,7 +107,22 @@ def read_derived(value: object, measured: Measured, where: str) -> Derived:
     lacking = [name for name in REQUIRED[type(measured)] if getattr(derived, name) is None]
     if lacking:
         raise InputError(f"{where} lacks {', '.join(lacking)}, expected the numbers of its test")
+    if isinstance(measured, MeasuredAccounts):
+        _check_columns(derived, measured, where)
+        return derived
+    if isinstance(derived.accounts, AccountColumns):
+        raise InputError(f"{where}: accounts, expected those of the twin test")
     counted = [account.account for account in measured.accounts] if isinstance(measured, MeasuredTwin) else []
     if counted != [account.account for account in derived.accounts]:
         raise InputError(f"{where}: accounts, expected those that were measured, in their order")
     return derived
+
+
+def _check_columns(derived: Derived, measured: MeasuredAccounts, where: str) -> None:
+    m, columns = len(measured.accounts), derived.accounts
+    if not isinstance(columns, AccountColumns) or {len(c) for c in msgspec.structs.astuple(columns)} != {m}:
+        raise InputError(f"{where}: accounts, expected four numbers of each of {m}")
+    if [g.group for g in measured.groups] != [g.name for g in derived.groups]:
+        raise InputError(f"{where}: groups, expected those that were measured, in their order")
+    if any(number > m for number in (derived.named or ()) + (derived.named_fdr or ())):
+        raise InputError(f"{where}: named, expected numbers of at most {m}")

@@ -14,6 +14,7 @@ from verify.hypotheses import closed
 from verify.hypotheses.twin import Signs
 from verify.measured import MeasuredClosed, MeasuredForm, MeasuredSequential, MeasuredTwin
 from verify.report.document import Bars, Curve, Figure, Intervals, Plot, Shares
+from verify.report.fields import AccountColumns
 from verify.report.others import no_control
 from verify.report.source import Outcome, Source
 from verify.report.words import called, counted, number, plain
@@ -174,9 +175,10 @@ def rate(source: Source) -> Figure | None:
 def accounts(result: Outcome) -> Figure | None:
     """Wins by account, those with the smallest p first."""
     measured, derived = result.measured, result.derived
-    if not isinstance(measured, MeasuredTwin) or not measured.accounts:
+    if not isinstance(measured, MeasuredTwin) or not measured.accounts or isinstance(derived.accounts, AccountColumns):
         return None
-    order = sorted(range(len(measured.accounts)), key=lambda i: (derived.accounts[i].log10_p, i))[:ACCOUNTS]
+    numbers = derived.accounts
+    order = sorted(range(len(measured.accounts)), key=lambda i: (numbers[i].log10_p, i))[:ACCOUNTS]
     shown = [measured.accounts[i] for i in order]
     whole = (
         f"The {len(shown)} of {len(measured.accounts):,} accounts" if len(measured.accounts) > ACCOUNTS else "Accounts"

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from verify.accounts.sealing import alias
 from verify.hypotheses.multiplicity import holm
-from verify.measured import MeasuredTwin
+from verify.measured import MeasuredAccounts, MeasuredTwin
 from verify.report.checks import Check
 from verify.report.source import Outcome, Source
 from verify.report.standing import ASSERTED, condition, opening, planned
@@ -25,6 +26,8 @@ def found(source: Source, check: Check | None) -> str:
         what = (
             f"{name} scored the served answer above its twin in {first.wins:,} of {first.wins + first.losses:,} pairs."
         )
+    elif isinstance(first, MeasuredAccounts):
+        what = f"{_named(results[0], len(first.accounts))} The suspect prefers what they were served."
     elif total == 1:
         what = "The mark of the key was found."
     else:
@@ -51,6 +54,8 @@ def _numbers(source: Source) -> str:
     weakest = max(outcome.derived.log10_p_stated for outcome in source.found)
     made = "this key" if len(source.outcomes) == 1 else "such a key"
     who, do = f"a model that never saw text made with {made}", "score this high"
+    if hypothesis == "accounts":
+        return _of_accounts(source)
     if hypothesis == "twin":
         who, do = "a model that does not depend on which answer was served", "do so"
     elif hypothesis == "open":
@@ -72,6 +77,24 @@ def _numbers(source: Source) -> str:
         f"the number corrected for all {m:,} tests of the family ({_RATES[correction]}) is {exponent(rate)}. It is a "
         f"false discovery rate over the family, and not a chance: of the tests found at that threshold, at most such "
         f"a share is false on average. In one test taken alone, {who} {alone}"
+    )
+
+
+def _named(result: Outcome, total: int) -> str:
+    """Who is named, the first of them."""
+    named = result.derived.named or ()
+    who = some([alias(number) for number in named], most=4)
+    return f"Of {total:,} accounts {len(named):,} {'is' if len(named) == 1 else 'are'} named: {who}."
+
+
+def _of_accounts(source: Source) -> str:
+    """What a family-wise level says, and how strong the strongest account is."""
+    result, most = source.found[0], level(source.plan.level)
+    strongest = max(result.derived.log10_p_stated, result.test.log10_adjusted)
+    return (
+        f"the chance that even one account is named whose answers did not reach the suspect is at most {most}. "
+        f"Corrected for all of them: a model that does not depend on which answer was served would let some account "
+        f"stand out as the strongest does with probability at most {chance(strongest)}."
     )
 
 

@@ -11,7 +11,12 @@ from verify.report.document import Block, Commands, Facts, Figure, Items, Notice
 def markdown(view: View) -> str:
     """The whole file."""
     lines = [f"# {_text(view.title)}", ""]
-    for heading, sections in (("", view.first), ("For experts", view.rest)):
+    parts = (
+        ("", view.first),
+        *((("Which accounts", view.accounts),) if view.accounts else ()),
+        ("For experts", view.rest),
+    )
+    for heading, sections in parts:
         lines += [f"# {heading}", ""] if heading else []
         for section in sections:
             lines += [f"**{_text(view.banner)}**", ""] if view.banner else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from verify.measured import MeasuredTwin
+from verify.measured import MeasuredAccounts, MeasuredTwin
 from verify.report.checks import Check
 from verify.report.document import Section, Text
 from verify.report.source import Source
@@ -23,12 +23,15 @@ def question(source: Source, check: Check | None) -> Section:
     """The question of the plan's test."""
     plan, name = source.plan, called(source.plan.suspect.name)
     measured = source.outcomes[0].measured
-    if isinstance(measured, MeasuredTwin):
+    if isinstance(measured, MeasuredTwin | MeasuredAccounts):
         coin = "a coin" if tossed(source, check) else "the provider says that a coin"
-        text = (
-            f"{_DRAWN[measured.drawn].format(coin=coin)} Does {name} prefer the served answers to those that never "
-            f"left the provider?"
-        )
+        drawn = _DRAWN[measured.drawn].format(coin=coin)
+        text = f"{drawn} Does {name} prefer the served answers to those that never left the provider?"
+        if isinstance(measured, MeasuredAccounts):
+            m = len(measured.accounts)
+            text = (
+                f"{drawn} Of {counted(m, 'account')} that were served: whose answers does {name} prefer to their twins?"
+            )
     else:
         about = {"open": "the predictions"}.get(plan.hypothesis, "the answers")
         keys = f"the key {called(plan.keys[0].path)}" if len(plan.keys) == 1 else counted(len(plan.keys), "secret key")

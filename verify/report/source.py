@@ -18,9 +18,16 @@ from verify.errors import InputError, Refused, quoted
 from verify.evidence.envelope import MAX_BYTES, parse_envelope
 from verify.evidence.predicate import Decided, Predicate, parse_predicate
 from verify.inputs.streams import display_name
-from verify.measured import Measured, MeasuredClosed, MeasuredForm, MeasuredSequential, MeasuredTwin
+from verify.measured import (
+    Measured,
+    MeasuredAccounts,
+    MeasuredClosed,
+    MeasuredForm,
+    MeasuredSequential,
+    MeasuredTwin,
+)
 from verify.plans import Plan
-from verify.report.fields import Derived, read_derived
+from verify.report.fields import AccountColumns, Derived, read_derived
 
 ROUNDING: Final = 1.5e-6  # logarithms are written with six decimals, rounded away from what would be strong
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
@@ -28,6 +35,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "closed-reference": (MeasuredForm,),
     "open": (MeasuredForm,),
     "twin": (MeasuredTwin,),
+    "accounts": (MeasuredAccounts,),
     "sequential": (MeasuredSequential,),
 }
 
@@ -139,6 +147,9 @@ def _fits(predicate: Predicate, subjects: Mapping[str, str]) -> Iterator[tuple[b
 def _check_answers(plan: Plan, outcomes: tuple[Outcome, ...], name: str) -> None:
     threshold = log10(plan.alpha)
     for i, outcome in enumerate(outcomes):
+        columns = outcome.derived.accounts
+        if isinstance(columns, AccountColumns):
+            _check_named(plan, outcome.derived, columns, f"{name}: results[{i}].derived")
         stated = (
             (f"decision.tests[{i}]", outcome.test.found, outcome.test.log10_adjusted),
             (f"results[{i}].derived", outcome.derived.found, outcome.derived.log10_p),
@@ -150,3 +161,25 @@ def _check_answers(plan: Plan, outcomes: tuple[Outcome, ...], name: str) -> None
                     f"otherwise at {plan.alpha:g}",
                     hint="a report of a file that contradicts itself would mislead; see radiolabel check",
                 )
+
+
+def _check_named(plan: Plan, derived: Derived, columns: AccountColumns, where: str) -> None:
+    """Refuse names that do not follow from the accounts' own numbers, and a p that is not the smallest of them."""
+    fdr = getattr(plan.test, "fdr", "none")
+    stated = [("named", derived.named, columns.log10_p_holm, plan.level)]
+    stated += [] if fdr == "none" else [("named_fdr", derived.named_fdr, columns.log10_e_bh, float(fdr))]
+    for what, names, values, level in stated:
+        found, threshold = set(names or ()), log10(level)
+        wrong = [
+            i for i, v in enumerate(values, 1) if (i in found) != (v <= threshold) and abs(v - threshold) > ROUNDING
+        ]
+        if wrong:
+            raise Refused(
+                f"{where}: {what} says otherwise of alias-{wrong[0]} than its own number, at {level:g}",
+                hint="a report of a file that contradicts itself would mislead; see radiolabel check",
+            )
+    if abs(min(columns.log10_p_holm) - derived.log10_p) > ROUNDING:
+        raise Refused(
+            f"{where}: log10_p is {derived.log10_p:g}, and the smallest of the accounts' is another",
+            hint="a report of a file that contradicts itself would mislead; see radiolabel check",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from verify.plan_parts import Closed, Open, Twin
+from verify.plan_parts import Accounts, Closed, Open, Twin
 from verify.report.checks import Check, shown
 from verify.report.source import Source
 
@@ -26,8 +26,8 @@ def condition(source: Source, check: Check | None) -> str:
 def opening(source: Source, check: Check | None) -> str:
     """The yes. What a provider says that it served could have been chosen later to fit the suspect."""
     test = source.plan.test
-    record = "pairs" if isinstance(test, Twin) else "served text"
-    rests = isinstance(test, Twin) or (isinstance(test, Closed | Open) and test.served)
+    record = "pairs" if source.plan.paired else "served text"
+    rests = source.plan.paired or (isinstance(test, Closed | Open) and test.served)
     if not rests or shown(check, "log", "release.logs"):
         return "Yes."
     return f"Yes, if the record of {record} is the one that was kept at the time; nothing here shows that."
@@ -36,4 +36,4 @@ def opening(source: Source, check: Check | None) -> str:
 def tossed(source: Source, check: Check | None) -> bool:
     """Whether a check computed the coins of a twin test again, from a node that was committed."""
     test = source.plan.test
-    return isinstance(test, Twin) and test.coins == "recomputed" and shown(check, "measured", "slot")
+    return isinstance(test, Twin | Accounts) and test.coins == "recomputed" and shown(check, "measured", "slot")

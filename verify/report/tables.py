@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from verify.evidence.predicate import Rate
-from verify.measured import MeasuredClosed, MeasuredForm, MeasuredSequential, MeasuredTwin
+from verify.measured import MeasuredAccounts, MeasuredClosed, MeasuredForm, MeasuredSequential, MeasuredTwin
 from verify.report.document import Block, Facts, Quotation, Section, Table
+from verify.report.fields import AccountColumns
 from verify.report.figures import accounts, decoys, growth
 from verify.report.source import Outcome, Source
 from verify.report.words import called, counted, number, plain, yes
@@ -90,6 +91,8 @@ def _counts(result: Outcome) -> Table:
         value = getattr(measured, name, None)
         if value is not None:
             rows.append((text, f"{value:,}"))
+    if isinstance(measured, MeasuredAccounts):
+        rows.append(("accounts", f"{len(measured.accounts):,}"))
     for name in (*_SUMS, *_SAID):
         value = getattr(measured, name, None)
         if value is not None:
@@ -109,6 +112,9 @@ def _drops(result: Outcome) -> Table:
         rows.append(("together", f"{measured.n_scored + sum(dropped.values()):,}"))
     if isinstance(measured, MeasuredTwin):
         rows.append(("ties, which say nothing", f"{measured.ties:,}"))
+    if isinstance(measured, MeasuredAccounts):
+        rows.append(("ties, which say nothing", f"{sum(ties for _, _, ties in measured.accounts):,}"))
+        rows.append(("pairs that name no account", f"{measured.n_unnamed:,}"))
     if isinstance(measured, MeasuredSequential):
         rows.append(("not stated by this test", "-"))
     return capped("What was not scored, by reason", ("reason", "count"), rows)
@@ -116,7 +122,7 @@ def _drops(result: Outcome) -> Table:
 
 def _accounts(result: Outcome) -> list[Table]:
     measured, derived = result.measured, result.derived
-    if not isinstance(measured, MeasuredTwin):
+    if not isinstance(measured, MeasuredTwin) or isinstance(derived.accounts, AccountColumns):
         return []
     pairs = sorted(zip(measured.accounts, derived.accounts, strict=True), key=lambda pair: pair[1].log10_p)
     rows = (

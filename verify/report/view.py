@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verify.report import answer, basis, doubts, figures, innocents, question, record, tables
+from verify.report import answer, basis, doubts, figures, innocents, question, record, tables, which
 from verify.report.checks import Check
 from verify.report.document import Block, Section, View
 from verify.report.source import Source
@@ -21,11 +21,7 @@ def view(source: Source, check: Check | None = None) -> View:
     Raises:
         InputError: sums that cannot be.
     """
-    trace = (
-        "a preference for what a provider served"
-        if source.plan.hypothesis == "twin"
-        else "the mark of a provider's key"
-    )
+    trace = "a preference for what a provider served" if source.plan.paired else "the mark of a provider's key"
     title = f"Test of {called(source.plan.suspect.name)} for {trace}"
     first = (
         question.question(source, check),
@@ -54,6 +50,7 @@ def view(source: Source, check: Check | None = None) -> View:
         title=f"Exploratory: {title}" if source.exploratory else title,
         banner=EXPLORATORY if source.exploratory else "",
         first=first,
+        accounts=tuple(which.sections(source, check)),
         rest=rest,
         source=source.sha256,
     )
