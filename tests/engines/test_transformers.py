@@ -192,7 +192,9 @@ def test_a_row_that_takes_another_token_is_refused():
     from watermark.engines.transformers import RadiolabelLogitsProcessor
 
     sampler = Sampler(make_epoch())
-    processor = RadiolabelLogitsProcessor(sampler, [sampler.start(Request("a"))], frozenset({2}), 3)
+    processor = RadiolabelLogitsProcessor(
+        *(sampler, [sampler.start(Request("a"))]), end_token_ids=frozenset({2}), pad_token_id=3
+    )
     prompt = torch.tensor([[5, 6]])
     drawn = int(processor(prompt, torch.zeros(1, 10)).argmax())
     other = next(t for t in range(4, 10) if t != drawn)

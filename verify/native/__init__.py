@@ -1,0 +1,1 @@
+"""The closed test for marks that engines embed themselves (`watermark.native`)."""
