@@ -6,7 +6,7 @@ OUT    ?= demo-output
 MODEL  ?= smollm2
 
 .PHONY: demo test test-slow round-trip vllm test-llamacpp test-runners check format docs clean
-.PHONY: calibration throughput effect lab evidence-speed ledger-speed native-speed
+.PHONY: calibration throughput effect lab evidence-speed ledger-speed native-speed billion
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m demo --model $(MODEL) --out $(OUT)
@@ -62,6 +62,10 @@ ledger-speed: $(VENV)/.ready
 
 native-speed: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.native_speed
+
+# From 10^4 to 10^9 ids in Parquet files it makes (4 GB of disk), about half an hour.
+billion: $(VENV)/.ready
+	$(BIN)/python -m benchmarks.billion
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

@@ -49,32 +49,39 @@ def summarize_documents(
     """
 
     def parts() -> Iterator[Summary]:
-        stated: str | None = None  # the tokenizer that the documents so far name
-        for batch in _batches(documents):
-            for document in batch:
-                if tokenizer is not None:
-                    tokenizer.check(document)
-                elif document.tokenizer is not None and document.tokenizer != (stated := stated or document.tokenizer):
-                    raise Refused(
-                        f"{document.name}: made with another tokenizer than the documents before it",
-                        hint="test documents of one tokenizer at a time",
-                    )
-            use_text = [d.text is not None and (d.token_ids is None or not trust_ids) for d in batch]
-            texts = _encode(
-                tokenizer, [(d, d.text or "") for d, text in zip(batch, use_text, strict=True) if text], "text"
-            )
-            responses = [next(texts) if text else _ids(d) for d, text in zip(batch, use_text, strict=True)]
-            part = summarize(
-                TokenBatch.from_documents(responses),
-                width,
-                shown=_shown(tokenizer, batch, responses, width),
-                skip_repeated=skip_repeated,
-                take=take,
-            )
+        for tokens, shown in tokenized(documents, width, tokenizer=tokenizer, trust_ids=trust_ids):
+            part = summarize(tokens, width, shown=shown, skip_repeated=skip_repeated, take=take)
             progress(part)
             yield part
 
     return merge(parts(), width)
+
+
+def tokenized(
+    documents: Iterable[Document], width: int, *, tokenizer: Tokenizer | None, trust_ids: bool
+) -> Iterator[tuple[TokenBatch, Shown | None]]:
+    """Batches of responses as ids, with what the model was shown before each, if anything.
+
+    Args:
+        documents: responses with their prompts.
+        width: h.
+        tokenizer: see `summarize_documents`, as the rest.
+        trust_ids: likewise.
+    """
+    stated: str | None = None  # the tokenizer that the documents so far name
+    for batch in _batches(documents):
+        for document in batch:
+            if tokenizer is not None:
+                tokenizer.check(document)
+            elif document.tokenizer is not None and document.tokenizer != (stated := stated or document.tokenizer):
+                raise Refused(
+                    f"{document.name}: made with another tokenizer than the documents before it",
+                    hint="test documents of one tokenizer at a time",
+                )
+        use_text = [d.text is not None and (d.token_ids is None or not trust_ids) for d in batch]
+        texts = _encode(tokenizer, [(d, d.text or "") for d, text in zip(batch, use_text, strict=True) if text], "text")
+        responses = [next(texts) if text else _ids(d) for d, text in zip(batch, use_text, strict=True)]
+        yield TokenBatch.from_documents(responses), _shown(tokenizer, batch, responses, width)
 
 
 def served_windows(

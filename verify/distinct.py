@@ -7,6 +7,7 @@ No hash stands for a pair, so none can collide.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,11 @@ LOW_FIELDS = 3  # ids that fit the low word whole
 BUCKET_PAIRS = 1 << 15
 MAX_BUCKET_BITS = 16
 MOST_WAITING = 1 << 23
+# A corpus too large for memory falls into 2^10 buckets, by the top bits of the hash: each is distinct by itself.
+SHUFFLE_BITS = 10
+N_BUCKETS = 1 << SHUFFLE_BITS
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
+_SHUFFLE_HASH = np.uint64(0xD1342543DE82EF95)  # another (Steele & Vigna 2021), or a bucket would not divide again
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +95,25 @@ def distinct(pairs: Pairs) -> Pairs:
     bits = min((len(pairs) // BUCKET_PAIRS).bit_length(), MAX_BUCKET_BITS)
     if bits == 0:
         return pairs[first_occurrences(pairs.low, pairs.high)]
-    bucket = ((pairs.low * _HASH) >> np.uint64(64 - bits)).astype(np.uint16)
-    ordered = pairs[np.argsort(bucket, kind="stable")]  # a radix sort
-    ends = np.cumsum(np.bincount(bucket, minlength=1 << bits)).tolist()
-    parts = [ordered[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    ordered, offsets = _by_bucket(pairs, bits, _HASH)
+    parts = [ordered[start:end] for start, end in pairwise(offsets.tolist())]
     return concatenate([part[first_occurrences(part.low, part.high)] for part in parts])
+
+
+def by_bucket(pairs: Pairs) -> tuple[Pairs, NDArray[np.int64]]:
+    """Bring equal pairs together: bucket after bucket, by the top bits of the low word's multiplicative hash.
+
+    Returns:
+        The pairs, and (N_BUCKETS + 1,) offsets: bucket b is pairs[offsets[b]:offsets[b + 1]].
+    """
+    return _by_bucket(pairs, SHUFFLE_BITS, _SHUFFLE_HASH)
+
+
+def _by_bucket(pairs: Pairs, bits: int, multiplier: np.uint64) -> tuple[Pairs, NDArray[np.int64]]:
+    bucket = ((pairs.low * multiplier) >> np.uint64(64 - bits)).astype(np.uint16)
+    offsets = np.zeros((1 << bits) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(bucket, minlength=1 << bits), out=offsets[1:])
+    return pairs[np.argsort(bucket, kind="stable")], offsets  # a radix sort
 
 
 def ranks(pairs: Pairs) -> NDArray[np.intp]:
@@ -108,21 +127,33 @@ def ranks(pairs: Pairs) -> NDArray[np.intp]:
 
 
 class DistinctBuilder:
-    """Collects pairs batch by batch. Memory is at most about three times that of the distinct pairs, or 200 MB."""
+    """Collects pairs batch by batch. Memory is at most about three times that of the distinct pairs, or 200 MB.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: h.
+        most_waiting: pairs that may wait before they are looked up, where fewer than so many are distinct.
+    """
+
+    def __init__(self, width: int, most_waiting: int = MOST_WAITING) -> None:
         self._done = Pairs.of(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint32), width)
         self._waiting: list[Pairs] = []
+        self._n_waiting = 0
+        self._most_waiting = most_waiting
 
     def add(self, pairs: Pairs) -> None:
         """Add a batch of pairs, which need not be distinct."""
         self._waiting.append(pairs)
-        if sum(map(len, self._waiting)) > max(len(self._done), MOST_WAITING):
+        self._n_waiting += len(pairs)
+        if self._n_waiting > max(len(self._done), self._most_waiting):
             self.result()
+
+    def __len__(self) -> int:
+        """Pairs held, those that wait included: at least the distinct ones."""
+        return len(self._done) + self._n_waiting
 
     def result(self) -> Pairs:
         """All distinct pairs so far."""
         if self._waiting:
             self._done = distinct(concatenate([self._done, *self._waiting]))
-            self._waiting = []
+            self._waiting, self._n_waiting = [], 0
         return self._done

@@ -132,14 +132,28 @@ def summarize(
 
 def _copied(pairs: Pairs, document: NDArray[np.uint32], shown: Shown) -> NDArray[np.bool_]:
     """Which pairs stand in a text that their document was shown: (n,) bool."""
-    texts, n = shown.texts, len(pairs)
+    texts = shown.texts
     at = windowed(texts, pairs.width)
     known = Pairs.of(window_keys(texts.ids, at, pairs.width), texts.ids[at], pairs.width)
+    return shown_before(ranks(concatenate([pairs, known])), document, shown, at)
+
+
+def shown_before(
+    rank: NDArray[np.intp], document: NDArray[np.uint32], shown: Shown, at: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which of n pairs stand in a text that their document was shown: (n,) bool.
+
+    Args:
+        rank: (n + m,) a number for each pair and then for each pair of the shown texts, equal where they are.
+        document: (n,) the pairs' documents.
+        shown: the texts.
+        at: (m,) flat indices of the last tokens of their pairs.
+    """
+    n = len(document)
     # The first document that follows any text with the pair, per conversation and pair.
-    before = shown.before[texts.document_of()[at]]
-    rank = ranks(concatenate([pairs, known])).astype(np.uint64)
+    before = shown.before[shown.texts.document_of()[at]]
     owner = shown.conversation[np.concatenate([document, before])].astype(np.uint64)
-    keys, inverse = np.unique(owner << np.uint64(40) | rank, return_inverse=True)
+    keys, inverse = np.unique(owner << np.uint64(40) | rank.astype(np.uint64), return_inverse=True)
     first = np.full(len(keys), len(shown.conversation))
     np.minimum.at(first, inverse[n:], before)
     copied: NDArray[np.bool_] = first[inverse[:n]] <= document

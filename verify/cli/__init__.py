@@ -72,7 +72,23 @@ def cli() -> None:
     """
 
 
-for command in (key, provision, commit, plan, ledger, embed, twins, verify, merge, collect, probe, test, accounts, trace, power):
+for command in (
+    key,
+    provision,
+    commit,
+    plan,
+    ledger,
+    embed,
+    twins,
+    verify,
+    merge,
+    collect,
+    probe,
+    test,
+    accounts,
+    trace,
+    power,
+):
     cli.add_command(command)
 for command in (evidence, redact, aliases, policy, check, report):
     cli.add_command(command)

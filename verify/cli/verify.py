@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import textwrap
 from math import ceil, floor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from verify.cli import native, scaled
 from verify.cli.output import FORMAT, PLAN, bars, check_unchanged, counted, digests, finite, print_record
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="[INPUT|-]", default="-")
-@click.option("--key", "key_file", required=True, type=click.Path(), help="Value key file.")
+@click.argument("sources", metavar="[INPUT...|-]", nargs=-1)
+@click.option("--key", "key_file", type=click.Path(), help="Value key file.  [required]")
 @click.option("--tokenizer", "tokenizer_file", type=click.Path(), help="The provider's tokenizer.json.")
 @click.option("--prompts", type=click.Path(), help="What was asked, in the order of the answers.")
 @click.option("--served", type=click.Path(), help="Served transcripts, or their hashed windows: score only these.")
@@ -37,12 +38,14 @@ if TYPE_CHECKING:
 @click.option("--weights", type=click.Choice(["distinct", "counts"]), default="distinct", show_default=True,
               help="Count each pair once, or weigh it by how often it comes: choose before looking.")  # fmt: skip
 @click.option("--token-ids", is_flag=True, help="Trust the input's token ids also where it has text.")
+@scaled.reading
+@native.options
 @PLAN
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if the mark is not found.")
 @FORMAT
 def verify(
-    source: str,
-    key_file: str,
+    sources: tuple[str, ...],
+    key_file: str | None,
     tokenizer_file: str | None,
     prompts: str | None,
     served: str | None,
@@ -52,14 +55,22 @@ def verify(
     repeated_windows: str,
     weights: str,
     token_ids: bool,
+    width: int | None,
+    native_scheme: str | None,
+    native_key: str | None,
     plan_file: str | None,
     exit_code: bool,
     output_format: str | None,
+    **parts: Any,
 ) -> int:
     """Test INPUT for the mark of a key.
 
     INPUT is a file, or - for standard input: plain text (one document), JSONL with text, response or token_ids,
     OpenAI chat completions, or ShareGPT conversations; gzip and zstd are recognized.
+
+    Several files, a quoted pattern, Parquet, or a URL that fsspec opens are read in parts, in bounded memory and with
+    --jobs processes; there are no decoys then. With --work a run that was ended goes on where it stopped. With --shard
+    many machines share the reading, which takes no key; radiolabel merge ends it.
 
     The p-value bounds the chance that text independent of the key scores as high. It is valid if the text was chosen
     without looking at the key. The decoy rank compares the key with random keys on the same text: 1 is the top.
@@ -67,13 +78,17 @@ def verify(
     For answers of a student use --weights counts: what it says often it has learned well, and distinct pairs are
     mostly chance. Every pair still has one score, and p is Chernoff's bound.
 
+    With --native-key the mark is one that an engine embeds itself (docs/native.md), and the key is the engine's.
+
     With --served a student's trace is less diluted. It takes transcripts with the token ids that were drawn. Which
     windows were served depends on the key, so that p is then 1 / e-value, and there is no decoy rank.
 
     \b
     Examples:
       radiolabel verify --key fleet.key --tokenizer tokenizer.json a.jsonl
+      radiolabel verify --scheme vllm-gumbel --native-key watermark.yaml a.jsonl
       zcat a.gz | radiolabel verify --key fleet.key --tokenizer tokenizer.json
+      radiolabel verify --key fleet.key --jobs 8 --work DIR 'crawl/*.parquet'
     """
     from verify import finding, linear_finding
     from verify.cli.test_open import linear_text
@@ -85,7 +100,53 @@ def verify(
     from watermark.keyfile import read_key
     from watermark.keys import ValueKey
 
-    key = read_key(key_file)
+    sources = sources or ("-",)
+    if native.wanted(native_scheme, native_key):
+        return native.verify_native(
+            sources,
+            scheme=str(native_scheme),
+            native_key=str(native_key),
+            tokenizer_file=tokenizer_file,
+            prompts=prompts,
+            input_format=input_format,
+            alpha=alpha,
+            decoys=decoys,
+            repeated_windows=repeated_windows,
+            token_ids=token_ids,
+            exit_code=exit_code,
+            output_format=output_format,
+            refused={
+                "--key": key_file is not None,
+                "--served": served is not None,
+                "--plan": plan_file is not None,
+                "--weights counts": weights == "counts",
+                "reading in parts": scaled.wanted(sources, parts),
+            },
+        )
+    if scaled.wanted(sources, parts):
+        return scaled.verify_in_parts(
+            sources,
+            key_file=key_file,
+            tokenizer_file=tokenizer_file,
+            input_format=input_format,
+            repeated_windows=repeated_windows,
+            token_ids=token_ids,
+            width=width,
+            alpha=alpha,
+            plan_file=plan_file,
+            exit_code=exit_code,
+            output_format=output_format,
+            memory_only={
+                "--prompts": prompts is not None,
+                "--served": served is not None,
+                "--weights counts": weights == "counts",
+                "--decoys": bool(decoys) and scaled.is_given("decoys"),
+            },
+            **parts,
+        )
+    if key_file is None:
+        raise click.UsageError("missing option '--key'")
+    source, key = sources[0], read_key(key_file)
     if not isinstance(key, ValueKey):
         raise click.UsageError(
             f"{key_file} is not a value key: derive one with radiolabel key derive --path epoch/NAME/fleet"
@@ -145,11 +206,12 @@ def verify(
         return 1 if exit_code and not weighed.found else 0
     use.require(n=measured.n_documents)
     result = finding.conclude(measured, tested, alpha=alpha, tokenizer=digest, options=options)
-    print_record(result.to_dict(), lambda: _text(result), output_format)
+    print_record(result.to_dict(), lambda: finding_text(result), output_format)
     return 1 if exit_code and not result.found else 0
 
 
-def _text(f: Finding) -> str:
+def finding_text(f: Finding) -> str:
+    """A Finding as people read it."""
     from verify.finding import percent
 
     reasons = {

@@ -17,6 +17,7 @@ from typing import IO, Final
 
 from verify.decoding import printable
 from verify.errors import InputError
+from verify.inputs.places import open_place
 
 CHUNK: Final = 1 << 18  # bytes per read
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -26,7 +27,7 @@ OTHER_MAGIC: Final = (
     (b"BZh", "bzip2", "bunzip2 -k FILE"),
     (b"\xfd7zXZ\0", "xz", "unxz -k FILE"),
     (b"PK\3\4", "zip", "unzip FILE"),
-    (b"PAR1\x15", "parquet", "pandas.read_parquet(FILE).to_json(OUTPUT, orient='records', lines=True)"),
+    (b"PAR1\x15", "parquet", "radiolabel verify reads FILE; to convert it: pandas.read_parquet(FILE).to_json"),
 )
 # Compressed bytes per step: an RLE block is 4 bytes for up to 128 KiB (RFC 8878, section 3.1.1.2), so 64 MiB per step.
 ZSTD_STEP: Final = 1 << 11
@@ -46,10 +47,7 @@ def open_stream(path: str) -> Iterator[io.BufferedReader]:
     """
     name = display_name(path)
     with ExitStack() as stack:
-        try:
-            file: IO[bytes] = sys.stdin.buffer if path == "-" else stack.enter_context(open(path, "rb"))
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            raise InputError(f"{name}: cannot be opened: {_reason(error)}, expected a readable file") from None
+        file: IO[bytes] = sys.stdin.buffer if path == "-" else stack.enter_context(open_place(path))
         chunks = _read(file, name)
         head = b""
         for chunk in chunks:
