@@ -6,7 +6,7 @@ OUT    ?= demo-output
 MODEL  ?= smollm2
 
 .PHONY: demo test test-slow round-trip vllm test-llamacpp test-runners check format docs clean
-.PHONY: calibration throughput effect lab evidence-speed ledger-speed native-speed billion
+.PHONY: calibration throughput effect lab evidence-speed ledger-speed native-speed billion bench-quick bench
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m demo --model $(MODEL) --out $(OUT)
@@ -62,6 +62,16 @@ ledger-speed: $(VENV)/.ready
 
 native-speed: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.native_speed
+
+# The quick profile of the suite, and its page.
+bench-quick: $(VENV)/.ready
+	$(BIN)/python -m benchmarks run all --profile quick
+	$(BIN)/python -m benchmarks report --results .lab/bench/quick/results -o bench-quick.html
+
+# Hours, stopped and started at will: what the documentation quotes.
+bench: $(VENV)/.ready
+	$(BIN)/python -m benchmarks run all --profile full
+	$(BIN)/python -m benchmarks report -o report.html --markdown report.md
 
 # From 10^4 to 10^9 ids in Parquet files it makes (4 GB of disk), about half an hour.
 billion: $(VENV)/.ready

@@ -19,6 +19,7 @@ HISTOGRAM_BINS: Final = 50
 FORM_BINS: Final = 1281  # `verify.linear`: coefficients between powers of 2^(1/64), 20 octaves; a test compares
 MAX_ROWS: Final = 1 << 10
 MAX_ACCOUNTS: Final = 1 << 20
+MAX_PAIRS: Final = 1 << 32  # up to here the tails of `verify.tails` and the e-value of signs keep their digits
 _LEAST_LOG: Final = -1e12
 
 Sum = Annotated[str, msgspec.Meta(pattern=r"^(0|-?[1-9][0-9]{0,59})\Z")]
@@ -183,11 +184,11 @@ class MeasuredTwin(
         """Refuse counts that do not add up."""
         counted = self.wins + self.losses + self.ties
         names = {a.account for a in self.accounts}
-        holds = counted in (self.n_pairs, self.n_pairs - self.n_missing) and self.n_missing <= self.n_pairs
+        holds = counted in (self.n_pairs, self.n_pairs - self.n_missing) and self.n_missing <= self.n_pairs <= MAX_PAIRS
         holds = holds and self.n_replayed <= self.n_drawn_again <= self.n_pairs and len(names) == len(self.accounts)
         holds = holds and sum(a.wins + a.losses + a.ties for a in self.accounts) <= counted
         if not holds or (self.log10_p_rank is not None) != self.alone:
-            raise InputError(f"{where}: counts of pairs, expected some that add up")
+            raise InputError(f"{where}: counts of pairs, expected some that add up, at most {MAX_PAIRS}")
 
 
 class AccountGroup(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -229,9 +230,10 @@ class MeasuredAccounts(
     def check(self, where: str) -> None:
         """Refuse counts that do not add up, and groups of accounts that there are not."""
         holds = sum(map(sum, self.accounts)) == self.n_pairs - self.n_unnamed
-        holds = holds and self.n_missing <= self.n_pairs and self.n_replayed <= self.n_drawn_again <= self.n_pairs
+        holds = holds and self.n_missing <= self.n_pairs <= MAX_PAIRS
+        holds = holds and self.n_replayed <= self.n_drawn_again <= self.n_pairs
         if not holds:
-            raise InputError(f"{where}: counts of pairs, expected some that add up")
+            raise InputError(f"{where}: counts of pairs, expected some that add up, at most {MAX_PAIRS}")
         for group in self.groups:
             if any(b <= a for a, b in pairwise(group.accounts)) or group.accounts[-1] > len(self.accounts):
                 raise InputError(f"{where}: group {quoted(group.group)}, expected numbers of aliases in growing order")

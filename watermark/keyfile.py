@@ -91,8 +91,9 @@ def read_key(path: str | Path) -> AnyKey:
     version = record.pop("version", None)
     if type(version) is not int or version != VERSION:
         later = isinstance(version, int) and version > VERSION
+        shown = str(version)[:20] if isinstance(version, int | float) else "<hidden>"  # it may be a secret
         raise KeyFileError(
-            f"key file {path} has version {str(version)[:20]}, and this program reads version {VERSION}",
+            f"key file {path} has version {shown}, and this program reads version {VERSION}",
             hint="upgrade radiolabel" if later else None,
         )
     try:

@@ -92,10 +92,10 @@ def number(alias):
 @cache
 def signs(w, losses, _, alone):
     """log10 of p and of e of a sign test (evidence.md, section 10)."""
-    n = w + losses
-    e = mpmath.log10(mpmath.mpf(sum(math.comb(n + 1, k) for k in range(w + 1))) / (n + 1) / math.comb(n, w))
-    tail = mpmath.mpf(sum(math.comb(n, k) for k in range(w, n + 1))) / 2**n
-    return (mpmath.log10(tail) if alone else min(0, -e)), e
+    n = w + losses  # each binomial coefficient from the one before
+    ways = lambda m, k: sum(accumulate(range(k, m), lambda c, j: c * (m - j) // (j + 1), initial=math.comb(m, k)))
+    e = mpmath.log10(mpmath.mpf(ways(n + 1, losses + 1)) / (n + 1) / math.comb(n, w))
+    return (mpmath.log10(mpmath.mpf(ways(n, w)) / 2**n) if alone else min(0, -e)), e
 
 
 def hkdf(ikm, length, *parts):
@@ -261,7 +261,7 @@ with step("measured") as say:
         found = {"n_documents": len(sizes), "n_empty": sizes.count(0), "n_seen": sum(sizes), "n_scored": len(scores)}
         found |= {"n_dropped": dropped, "total": str(sum(scores)), "total_squares": str(sum(scores**2))}
     else:  # pair.md, sections 2 to 4
-        seen, scored = [], {x["id"]: x for x in rows["likelihoods"]}
+        seen, scored, members = [], {x["id"]: x for x in rows["likelihoods"]}, set()
         for pair in rows["pairs"]:
             served = hkdf(bytes.fromhex(key["secret"]), 9, "radiolabel/v1/coin", pair["id"])[8] & 1
             need(served == pair["served"], f"the coin of {pair['id']} is another")
@@ -270,8 +270,9 @@ with step("measured") as say:
                 base, size = (x["reference"], (1, 1)) if x.get("reference") else ((0, 0), x["tokens"])
                 score = [(x["log_likelihood"][i] - base[i]) / max(1, size[i]) for i in (0, 1)]
                 equal = len({y["text"] for y in pair["members"]}) == 1 if "members" in pair else pair["equal"]
-                gap = 0 if equal else score[served] - score[1 - served]
+                gap = 0 if equal or {*pair["digests"]} in members else score[served] - score[1 - served]
                 need(x["digests"] == pair["digests"], f"the likelihood of {pair['id']} is of other texts")
+            members.add(frozenset(pair["digests"]))
             seen.append("wins" if gap > 0 else "losses" if gap < 0 else "ties")
         need(not scored, "a likelihood without its pair")
         talks = [x["conversation"] for x in rows["pairs"] if x.get("conversation") is not None]

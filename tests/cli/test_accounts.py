@@ -9,10 +9,13 @@ from tests.cli.conftest import radiolabel
 from tests.conftest import make_epoch
 from tests.tsa_server import Authority, TSAServer
 from verify.accounts import scores
+from verify.accounts.sealing import Sealed
 from verify.cli import main
 from verify.pairs import Likelihood, Member, Pair
+from verify.private import create_private
 from verify.redaction import redacted
 from watermark.keyfile import write_key
+from watermark.secret import Secret
 
 EPOCH = make_epoch(3)
 ACCOUNTS, PAIRS = 24, 40
@@ -406,3 +409,88 @@ def test_a_plan_for_something_else_is_refused(run, planned, changed, says):
     code, out, err = run("--key", "epoch.key", "--plan", "plan.json")
     assert (code, out) == (3, "")
     assert says in err
+
+
+@pytest.fixture
+def planned_accounts(folder, monkeypatch, capsys, server):
+    """planned_accounts(m, tests) commits a plan for m accounts, of which one has pairs: 20 wins."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    def planned_accounts(m, tests, *options):
+        create_private("sealed.json", Sealed.of(Secret(bytes(32)), [f"name {i}" for i in range(m)]).to_json(), "sealed")
+        pairs = [make_pair(f"q{i}", 0, account="alias-1") for i in range(20)]
+        write(folder / "pairs.jsonl", pairs)
+        write(folder / "l.jsonl", [make_likelihood(p, True) for p in pairs])
+        write_rows(folder / "groups.jsonl", [{"account": "alias-1", "group": "g"}])
+        words = ["--hypothesis", "accounts", "--name", "ring", "--correction", "holm" if tests > 1 else "none",
+                 "--alpha", "0.001", "--key", "epoch.key", "--suspect", "suspect", "--weights", "sha256:" + "0" * 64,
+                 "--scores", "likelihoods", "--reference", "none", "--missing", "loss", "--no-filters", "--input",
+                 "pairs=pairs.jsonl", "--coins", "recomputed", "--n", "20", "--aliases", "sealed.json", "--fdr",
+                 "0.01", *options]  # fmt: skip
+        words += [word for name in ["ring", *(f"other {i}" for i in range(tests - 1))] for word in ("--family", name)]
+        assert main(["plan", "new", *words, "-o", "draft.json", "--force"]) == 0
+        stamp = ["--tsa", server.url, "--tsa-certs", str(server.authority.roots_file)]
+        assert main(["plan", "commit", "draft.json", "--register", "r.jsonl", "-o", "plan.json", *stamp]) == 0
+        capsys.readouterr()
+
+    return planned_accounts
+
+
+UNDER = ("--key", "epoch.key", "--plan", "plan.json")
+
+
+@pytest.mark.parametrize(("m", "tests", "names"), [(900, 1, ["alias-1"]), (1200, 1, []), (900, 2, [])])
+def test_under_a_plan_the_family_is_the_plans_and_not_what_is_in_the_file(run, planned_accounts, m, tests, names):
+    """2^-20 is below 0.001 / 900, and above 0.001 / 1200 and 0.0005 / 900; alone in its file it would always do."""
+    planned_accounts(m, tests)
+    f = found(run(*UNDER))
+    assert (f["named_fwer"], f["n_accounts"], f["fwer"]) == (names, m, 0.001 / tests)
+    assert f["accounts"][0]["log10_p_holm"] == pytest.approx(log10(m) - 20 * log10(2))
+    assert (f["accounts"][1]["pairs"], f["accounts"][1]["log10_p"], f["accounts"][1]["log10_e"]) == (0, 0.0, 0.0)
+
+
+def test_under_a_plan_neither_groups_nor_marks_come_later(folder, run, planned_accounts):
+    planned_accounts(30, 1)
+    write_rows(folder / "marks.jsonl", [{"key_path": "epoch/test/account/alias-2", "log10_e": 9.0}])
+    for option in ("groups", "marks"):
+        code, out, err = run(*UNDER, f"--{option}", f"{option}.jsonl")
+        assert (code, out) == (3, "")
+        assert f"--{option}, and the plan fixes none" in err
+
+
+def test_groups_that_a_plan_fixes_are_tested(run, planned_accounts):
+    planned_accounts(30, 1, "--input", "groups=groups.jsonl")
+    assert [g["name"] for g in found(run(*UNDER, "--groups", "groups.jsonl"))["groups"]] == ["g"]
+
+
+def test_marks_say_what_they_have_to_be(folder, run):
+    write_rows(folder / "marks.jsonl", [{"key_path": "epoch/test/account/a10", "log10_e": 9.0}])
+    said = found(run("--marks", "marks.jsonl"))["assumptions"]
+    assert any(text.startswith("the marks, of 1 of 24 accounts, are of this suspect's own text") for text in said)
+    assert not any(text.startswith("the marks") for text in found(run())["assumptions"])
+
+
+@pytest.mark.parametrize("by", [("--likelihoods", "l.jsonl"), ("--answers", "answers.jsonl")])
+def test_copies_of_a_pair_under_ids_whose_coins_fit_count_once(folder, run, by):
+    """115 wins of 200 are nothing; ten copies of each would be p = 1e-11."""
+    pairs, likelihoods = [], []
+    for i in range(20):
+        first = make_pair(f"r{i}", 0, account="a00")
+        fits = [j for j in range(1, 99) if EPOCH.coin(f"r{i}-{j}-twin") == first.served][:9]
+        fields = {name: getattr(first, name) for name in ("prompt", "members", "served", "drawn", "account", "digests")}
+        copies = [first, *(Pair(**(fields | {"id": f"r{i}-{j}-twin", "request": f"r{i}-{j}"})) for j in fits)]
+        turned = fields | {"members": first.members[::-1], "digests": first.digests[::-1], "served": 1 - first.served}
+        other = next(j for j in range(1, 99) if EPOCH.coin(f"r{i}-{j}-twin") != first.served)
+        copies.append(Pair(**(turned | {"id": f"r{i}-{other}-twin", "request": f"r{i}-{other}"})))
+        pairs += copies
+        likelihoods += [make_likelihood(pair, i < 13) for pair in copies]
+    write(folder / "pairs.jsonl", pairs)
+    write(folder / "l.jsonl", likelihoods[::-1])  # their order decides nothing
+    won = [p.members[p.served if i < 13 else 1 - p.served].text for i, p in ((k // 11, p) for k, p in enumerate(pairs))]
+    rows = [{"prompt": p.prompt, "response": text} for p, text in zip(pairs, won, strict=True)]
+    write_rows(folder / "answers.jsonl", rows)
+    row = found(run("--key", "coin.key", by=by))["accounts"][0]
+    assert (row["wins"], row["losses"], row["ties"]) == (13, 7, 200)
+    write(folder / "l.jsonl", likelihoods[:-1])
+    if by[0] == "--likelihoods":  # nobody scored it: still a loss
+        assert found(run(by=by))["accounts"][0]["losses"] == 8

@@ -340,3 +340,63 @@ def test_bad_use(tmp_path, arguments, message):
     assert (code, out) == (2, "")
     assert message in err
     assert "internal" not in err
+
+
+def coin(name, value):
+    """A name whose twin has this coin."""
+    return next(f"{name}{n}" for n in range(99) if EPOCH.coin(f"{name}{n}-twin") == value)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "id_of", "message"),
+    [
+        ("later", lambda r: f"{r}-later-twin", "was drawn later"),
+        ("later", lambda r: f"{r}-twin", "was drawn later"),
+        ("serving", lambda r: f"{r}-later-twin", "of request"),
+        ("serving", lambda r: "other-twin", "of request"),
+    ],
+)
+def test_no_other_pair_passes_for_one_drawn_while_serving(served, tmp_path, drawn, id_of, message):
+    """A twin that was drawn later is weaker evidence, and one of another name had another coin."""
+    run("ledger", "new", tmp_path / "l", "--contents", "clear")
+    request, t = coin("later", 0), json.loads((served / "a.jsonl").read_text().splitlines()[0])
+    t |= {"request": request, "id": request}
+    members = tuple(Member(text=t["response"], token_ids=tuple(t["token_ids"])) for _ in range(2))
+    pair = Pair.of(
+        id=id_of(request), request=request, prompt=t["prompt"], members=members, served=0, drawn=drawn,
+        account=t["account"],
+    )  # fmt: skip
+    (tmp_path / "pairs.jsonl").write_bytes(pair.to_json() + b"\n")
+    code, _, err = radiolabel(
+        "ledger", "append", tmp_path / "l", "--key", served / "epoch.key", "--pairs", tmp_path / "pairs.jsonl",
+        input=json.dumps(t) + "\n",
+    )  # fmt: skip
+    assert code == 3, err
+    assert message in err
+    assert len((tmp_path / "l").read_bytes().splitlines()) == 1
+
+
+def test_a_request_id_that_was_used_again_is_reported(served, tmp_path):
+    """Two answers of one id share a leaf key; the chain itself holds."""
+    run("ledger", "new", tmp_path / "l", "--contents", "off")
+    first = (served / "a.jsonl").read_text().splitlines(keepends=True)[1]
+    for text, again in ((first, 0), (first + first, 2)):
+        run_append = radiolabel("ledger", "append", tmp_path / "l", "--key", served / "epoch.key", input=text)
+        assert run_append[0] == 0, run_append[2]
+        found = json.loads(run("ledger", "check", tmp_path / "l", "--format", "json")[0])
+        assert (found["holds"], found["requests_used_again"]) == (True, again)
+    out, _ = run("ledger", "check", tmp_path / "l", "--format", "text")
+    assert "2 request ids" in out
+    out, _ = run("ledger", "check", served / "l.jsonl", "--format", "text")
+    assert "used again" not in out
+
+
+def test_coverage_tells_that_it_begins_late(served, tmp_path):
+    run("ledger", "new", tmp_path / "one", "--contents", "off")
+    run("ledger", "head", tmp_path / "one", "-o", tmp_path / "head.json")
+    run("ledger", "new", tmp_path / "two", "--contents", "off", "--after", tmp_path / "head.json")
+    out, err = run("ledger", "coverage", tmp_path / "two", "--format", "json")
+    assert json.loads(out)["first"] == 1
+    assert "records before 1 were not given" in err
+    out, err = run("ledger", "coverage", tmp_path / "one", tmp_path / "two", "--format", "json")
+    assert (json.loads(out)["first"], err) == (0, "")

@@ -18,7 +18,7 @@ def make_pair(i, **others):
     name = f"r{i}-twin"
     texts = ("private answer", "withheld answer") if i else ("same", "same")
     fields = {"id": name, "request": f"r{i}", "account": str(i % 3), "served": COINS.coin(name), "drawn": "serving"}
-    return Pair.of(prompt="private question", members=tuple(map(Member, texts)), **(fields | others))
+    return Pair.of(prompt=f"private question {i}", members=tuple(map(Member, texts)), **(fields | others))
 
 
 def make_likelihood(pair, i):

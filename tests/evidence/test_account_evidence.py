@@ -15,7 +15,7 @@ from tests.cli.conftest import radiolabel
 from tests.evidence.lying import lies, nodes, put
 from tests.evidence_case import run
 from verify.accounts.groups import read_groups
-from verify.accounts.sealing import read_opening, read_sealed
+from verify.accounts.sealing import Sealed, read_opening, read_sealed
 from verify.canonical import canonical
 from verify.evidence.citations import citations
 from verify.evidence.decision import decide
@@ -23,6 +23,8 @@ from verify.evidence.deriving import derive
 from verify.evidence.folder import digest_of
 from verify.measured import from_fields, to_fields
 from verify.plans import parse_plan
+from verify.private import create_private
+from watermark.secret import Secret
 
 
 @pytest.fixture(scope="module")
@@ -307,6 +309,81 @@ def test_an_opening_says_nothing_of_the_others(opening, sealed, names):
         computed = {digest.hex() for digest in guesses(name, public)}
         computed |= {hashlib.sha256(b"\0" + bytes.fromhex(digest)).hexdigest() for digest in set(computed)}
         assert computed.isdisjoint(found.siblings)
+
+
+@pytest.mark.parametrize("keep", [(), ("--keep-texts",)])
+def test_the_order_of_the_pairs_says_nothing_that_their_ids_do_not(accounts, sealed, tmp_path, keep):
+    """A file in the order of its accounts' names would name all of them to whoever has a list."""
+    lines = accounts.case.path("named-pairs.jsonl").read_bytes().splitlines(keepends=True)
+    made = []
+    for name, order in (("sorted", sorted(lines, key=lambda line: json.loads(line)["account"])), ("as it was", lines)):
+        (tmp_path / f"{name}.jsonl").write_bytes(b"".join(order))
+        run("redact", tmp_path / f"{name}.jsonl", "--aliases", accounts.case.path("sealed.json"), *keep,
+            "-o", tmp_path / f"{name}-redacted.jsonl")  # fmt: skip
+        made.append((tmp_path / f"{name}-redacted.jsonl").read_bytes())
+    assert made[0] == made[1]
+    pairs = [json.loads(line) for line in made[0].splitlines()]
+    assert [pair["id"] for pair in pairs] == sorted(json.loads(line)["id"] for line in lines)
+    first = list(dict.fromkeys(pair["account"] for pair in pairs))
+    assert [sealed.accounts[int(name.removeprefix("alias-")) - 1] for name in first] != sorted(sealed.accounts)
+
+
+def test_a_group_that_is_called_after_one_of_its_accounts_is_refused(accounts, names, tmp_path):
+    path = tmp_path / "groups.jsonl"
+    path.write_text(json.dumps({"account": names["ring"][0], "group": f"card of {names['ring'][0].upper()}"}) + "\n")
+    arguments = ("redact", path, "--aliases", accounts.case.path("sealed.json"), "--groups", "-o", tmp_path / "g.jsonl")
+    code, _, err = radiolabel(*arguments)
+    assert (code, (tmp_path / "g.jsonl").exists()) == (3, False)
+    assert "a group is called after an account in it" in err
+    assert names["ring"][0] not in err.lower()
+
+
+def test_what_has_the_form_of_an_alias_is_one_whatever_a_customer_calls_itself(tmp_path):
+    """Somebody called alias-2 would be opened in place of the account that alias-2 is."""
+    sealed = Sealed.of(Secret(bytes(32)), ["alias-1", "alias-2", "alias-3", "alias-four"])
+    create_private(tmp_path / "sealed.json", sealed.to_json(), "sealed")
+    for number, name in enumerate(sealed.accounts, 1):
+        path = tmp_path / f"{number}.json"
+        run("aliases", "open", tmp_path / "sealed.json", f"alias-{number}", "-o", path)
+        assert (read_opening(str(path)).number, read_opening(str(path)).account) == (number, name)
+    run("aliases", "open", tmp_path / "sealed.json", "alias-four", "-o", tmp_path / "four.json")
+    assert read_opening(str(tmp_path / "four.json")).account == "alias-four"
+    assert [f"alias-{n}" for n in sealed.numbers.values()] != list(sealed.numbers)
+
+
+def forged(accounts, tmp_path, change):
+    """Evidence that somebody changed, signed again."""
+    statement = accounts.statement()
+    change(statement["predicate"]["results"][0])
+    path = tmp_path / "forged.json"
+    path.write_bytes(accounts.sign(statement))
+    return path
+
+
+@pytest.mark.parametrize("named", [5, [], "all", None, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]])
+def test_who_is_named_follows_from_the_counts_whatever_is_written(accounts, opening, tmp_path, named):
+    path = forged(accounts, tmp_path, lambda first: first["derived"].update(named=named))
+    code, out, err = radiolabel("aliases", "check", opening[0], "--evidence", path, "--format", "json")
+    assert (code, err, json.loads(out)["named"]) == (0, "", True)
+
+
+def test_evidence_with_fewer_accounts_than_its_plan_opens_nobody(accounts, opening, tmp_path):
+    path = forged(accounts, tmp_path, lambda first: drop(first["measured"]))
+    code, out, err = radiolabel("aliases", "check", opening[0], "--evidence", path)
+    assert (code, out) == (3, "")
+    assert "counts of 11 accounts, and its plan says 12" in err
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_more_pairs_than_anybody_has_end_a_check_with_a_reason(accounts, alone):
+    def many(predicate):
+        measured = predicate["results"][0]["measured"]
+        measured["accounts"][0][0] += 1 << 52
+        measured |= {"n_pairs": measured["n_pairs"] + (1 << 52), "alone": alone}
+
+    found = accounts.says(many, folder=False)
+    assert found.failed == ["fields"]
+    assert "expected some that add up, at most 4294967296" in found.reason("fields")
 
 
 def test_the_same_inputs_give_the_same_evidence_and_redacted_files(accounts, tmp_path):

@@ -1,6 +1,7 @@
 """Accounts: adjusted tests in one pass, groups, and both channels together."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from verify.accounts.groups import group_results, read_groups
 from verify.accounts.marks import Mark, read_marks
 from verify.accounts.scores import NO_ACCOUNT, Scores
-from verify.accounts.table import account_table
+from verify.accounts.table import account_table, table_of
 from verify.errors import Error
 from verify.twin_finding import Pairwise, find
 
@@ -154,6 +155,8 @@ def test_both_channels_are_an_e_value_together():
         (read_groups, ["[]"], "expected"),
         (read_marks, ['{"key_path": "epoch/e/fleet", "log10_e": 1}'], "epoch/NAME/account/SLOT"),
         (read_marks, ['{"key_path": "epoch/e/account/1", "log10_e": true}'], "log10_e"),
+        (read_marks, ['{"key_path": "epoch/e/account/1", "log10_e": 1' + "0" * 400 + "}"], "log10_e"),
+        (read_marks, ['{"key_path": "epoch/e/account/1", "log10_e": -1e300}'], "log10_e"),
         (read_marks, ['{"key_path": "epoch/e/account/1", "log10_e": 1}'] * 2, "account '1' is there twice"),
     ],
 )
@@ -173,3 +176,23 @@ def test_marks_are_read_from_findings(tmp_path):
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert read_marks(str(path)) == {"1": Mark(2.5, False), "2": Mark(-1.0, True), "3": Mark(0.5, True)}
+
+
+def test_names_come_strongest_first_and_then_by_their_spelling():
+    names = ("b", "a", "weak", "strong", "none")
+    signs = np.array([[30, 0, 0], [30, 0, 0], [29, 1, 0], [31, 0, 0], [15, 15, 0]])
+    table = table_of(names, signs, alone=True)
+    for by in ("holm", "e-bh"):
+        assert [names[i] for i in table.named(1e-3, by=by)] == ["strong", "a", "b", "weak"]
+
+
+def test_one_long_name_among_many_takes_no_memory():
+    """An array of texts gives all of them the length of the longest: 25,000 beside a million characters are 93 GiB."""
+    names = ("x" * 10**6, *map(str, range(200)))
+    table = table_of(names, np.tile([[30, 0, 0]], (201, 1)), alone=True)
+    tracemalloc.start()
+    try:
+        assert len(table.named(1e-3, by="holm")) == 201
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()

@@ -284,3 +284,13 @@ def test_64_concurrent_answers_of_16_accounts_never_mix_their_keys(keyring, tmp_
             scored = {other: z_of(key, other, answers) for other in texts}
             assert scored.pop(account) > 15
             assert max(map(abs, scored.values())) < 5.5
+
+
+def test_many_answers_of_one_ticket_cost_the_same_each():
+    """One request may ask for thousands of answers (`n`), and all others wait while they are numbered."""
+    from watermark.serving.admission import _UsedTickets
+
+    used, begin = _UsedTickets(), time.perf_counter()
+    numbers = [used.next(("e", "r"), 0, expires=100, now=0.0) for _ in range(30_000)]
+    assert numbers == list(range(30_000))
+    assert time.perf_counter() - begin < 3  # 0.03 s; 9 s if each searched all before it

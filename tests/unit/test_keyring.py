@@ -1,5 +1,6 @@
 import logging
 import os
+import threading
 import time
 
 import numpy as np
@@ -258,3 +259,24 @@ def test_a_service_survives_what_look_finds(folder, caplog):
     service.look()
     assert "cannot be read" in caplog.text
     assert service.keyring.epochs() == ["q3", "q4"]
+
+
+def test_a_named_pipe_holds_up_no_other_key(folder):
+    os.mkfifo(folder / "a.key", 0o600)
+    (folder / "b.key").symlink_to(folder / "a.key")
+    looked = []
+    thread = threading.Thread(target=lambda: looked.append(Keyring(folder)), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert looked, "it waits for a writer"
+    assert looked[0].epochs() == ["q3", "q4"]
+    assert {name: str(why).rpartition(" ")[2] for name, why in looked[0].bad.items()} == {
+        "a.key": "file",
+        "b.key": "file",
+    }
+
+
+def test_a_directory_that_cannot_be(folder):
+    for path in (folder / "no", folder / "q3.key", "a\0b"):
+        with pytest.raises(KeyFileError, match="cannot be read"):
+            Keyring(path)

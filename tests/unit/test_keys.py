@@ -161,6 +161,8 @@ def edit(**fields):
         (lambda raw: b"{}", "not a radiolabel key file"),
         (edit(version=2), "has version 2, and this program reads version 1"),
         (edit(version=True), "has version True"),
+        (edit(version="ab" * 16), "has version <hidden>"),
+        (edit(version=["ab" * 16]), "has version <hidden>"),
         (edit(kind="other"), "unknown kind 'other'"),
         (edit(extra=1), "unknown field 'extra'"),
         (edit(scheme="kgw"), "unknown scheme 'kgw'"),

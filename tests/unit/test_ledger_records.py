@@ -236,3 +236,33 @@ def test_coverage_adds_up_to_what_was_served():
     assert found.epochs[0].covered == 0.0
     empty = coverage([])
     assert (empty.total.covered, empty.cells) == (None, ())
+
+
+def test_text_that_is_no_text_is_refused_and_not_quoted():
+    """A client can send half a surrogate in JSON."""
+    for wrong in ({"prompt": "private \ud800"}, {"response": "private \udfff"}):
+        fields = {"prompt": "why?", "response": "because", "token_ids": (1, 2)} | wrong
+        with pytest.raises(LedgerError, match="content cannot be written") as caught:
+            answer_record(Request("r"), Content(**fields), epoch=None, reason="greedy")
+        assert "private" not in str(caught.value)
+
+
+def test_ids_of_another_type_are_refused():
+    for ids in (("1", "2"), (1.5, 2), tuple(np.array([1, 2]))):
+        for how in ({"epoch": EPOCH}, {"epoch": None, "reason": "greedy"}):
+            with pytest.raises(LedgerError):
+                answer_record(Request("r", account="a"), Content(prompt="", response="", token_ids=ids), **how)
+
+
+def test_a_printed_entry_shows_nothing_that_is_sealed():
+    shown = repr(entry(1, twin=True)) + str(entry(1, twin=True).content) + repr(decode(entry(1).kept(CLEAR)))
+    assert "why?" not in shown
+    assert entry(1).content.salt not in shown
+    assert "hunter2" not in repr(assignment("e", "account", "a1", name="hunter2"))
+
+
+@pytest.mark.parametrize("channel", ["fleet", "account", "cohort"])
+def test_a_channel_is_no_reason(channel):
+    """It would count tokens as marked that nothing marked."""
+    with pytest.raises(LedgerError, match="is a channel, expected why"):
+        answer_record(Request("r", account="a"), content((1, 2, 3)), epoch=EPOCH, reason=channel)

@@ -287,3 +287,39 @@ def test_a_chain_goes_on_behind_a_head(tmp_path, path):
     walk, damages, _ = walked(data)
     assert (damages, walk.head.count) == ([], 4)
     assert isinstance(walk.head, Head)
+
+
+def test_what_nobody_can_read_again_is_not_acknowledged(path):
+    """A log rotation that removes the file, or replaces it."""
+    with Ledger.open(path) as ledger:
+        ledger.append(entry(1))
+        path.unlink()
+        path.write_bytes(b"another file")
+        for _ in range(2):
+            with pytest.raises(LedgerError, match="was removed while it was open"):
+                ledger.append(entry(2))
+    assert path.read_bytes() == b"another file"
+
+
+def test_a_closed_ledger_touches_no_other_file(path, tmp_path):
+    """The number of a closed descriptor goes to the next file that is opened."""
+    ledger = Ledger.open(path)
+    ledger.close()
+    with Ledger.create(tmp_path / "other", keeping=CLEAR) as other:
+        before = (tmp_path / "other").read_bytes()
+        ledger.close()
+        for use in (lambda: ledger.append(entry(1)), ledger.head):
+            with pytest.raises(LedgerError, match="was closed"):
+                use()
+        assert other.append(entry(1)).ordinal == 1
+    assert (tmp_path / "other").read_bytes().startswith(before)
+    holds(path, 2)
+
+
+def test_a_refused_ledger_keeps_no_descriptor(path):
+    path.write_bytes(path.read_bytes().replace(b'"tokens":6', b'"tokens":7'))
+    open_before = set(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(LedgerError, match="is damaged"):
+            Ledger.open(path)
+    assert set(os.listdir("/proc/self/fd")) == open_before

@@ -52,6 +52,7 @@ def test_text_of_the_real_engine_is_found(spec, case, tmp_path):
     assert f["assumptions"]
     assert f["warnings"]
     assert (f["decoys"] is None) == spec.startswith("transformers")
+    assert f["options"]["repeated_windows"] == ("score" if spec.startswith("transformers") else "skip")
     assert f["decoys"] is None or f["decoys"]["rank"] == 1
     for value in (VLLM["key"], SGLANG["key"], str(TRANSFORMERS["synthid_keys"][0])):
         assert value not in out

@@ -15,7 +15,7 @@ from watermark.native.provisioning import provision
 
 DIGITS = "5eeded5a17ed1234"
 NUMBER = int(DIGITS, 16)
-KEYS = [NUMBER ^ (i << 40) for i in range(30)]
+KEYS = [NUMBER ^ (i << 40) ^ 9973 * i for i in range(30)]
 PARAMETERS = {"transformers-greenlist": ":vocabulary=4096"}
 GOOD = {
     "vllm-gumbel": {"key": NUMBER},
@@ -37,10 +37,14 @@ BAD = [
     ("sglang-gumbel", {"key": DIGITS + "\n"}), ("sglang-gumbel", {"key": "\u0661" * 16}),
     ("synthid", {"ngram_len": 5}), ("synthid", {"ngram_len": 1, "keys": KEYS}),
     ("synthid", {"ngram_len": 5, "keys": KEYS * 3}), ("synthid", {"ngram_len": 5, "keys": [2**63]}),
+    ("synthid", {"ngram_len": 5, "keys": [NUMBER | 1 << 15] * 30}),  # one key: layers are not independent
+    ("synthid", {"ngram_len": 5, "keys": [NUMBER | 1 << 15, *(NUMBER + (i % 27) * 9973 for i in range(29))]}),
+    ("synthid", {"ngram_len": 5, "keys": [NUMBER | 1 << 15, (NUMBER | 1 << 15) + 65_536]}),
     ("synthid", {"ngram_len": 5, "keys": KEYS, "sampling_table_size": 65_537}),
     ("synthid", {"ngram_len": 5, "keys": KEYS, "sampling_table_size": 2**25}),
     ("synthid", {"ngram_len": 5, "keys": KEYS, "device": "cuda:0"}),
     ("synthid", {"ngram_len": 5, "keys": [654, 400, 836, 123, 340, 443, 597, 160, 57]}),  # of the documentation
+    ("synthid", {"ngram_len": 5, "keys": [32_767 - i for i in range(30)]}),
     ("transformers-greenlist", {"hashing_key": 15_485_863}),  # the default
     ("transformers-greenlist", {"hashing_key": 0}), ("transformers-greenlist", {"hashing_key": 2**63}),
     ("transformers-greenlist", {"hashing_key": NUMBER, "greenlist_ratio": 1.0}),
@@ -90,7 +94,7 @@ def test_no_file_breaks_the_reader(text, tmp_path):
     if text == "\xff":
         path.write_bytes(b"\xff{}")
     with pytest.raises(KeyFileError, match=r"native\.json"):
-        read_mark("vllm-gumbel", path)
+        read_configuration(path)
 
 
 def test_files_that_others_read_are_refused(tmp_path):
@@ -118,6 +122,8 @@ def test_provisioned_keys_come_from_the_tree(name, tmp_path):
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
     first = read_mark(spec(name), tmp_path / "a")
     assert first.engine == mark.engine
+    own = mark.configuration(epoch.native_bytes(name, mark.key_length()).reveal())
+    assert first == mark.from_configuration(own, mark_named(spec(name))[1])
     provision(make_epoch(3), mark, tmp_path / "b")
     provision(make_epoch(4), mark, tmp_path / "c")
     assert read_mark(spec(name), tmp_path / "b") == first

@@ -51,6 +51,16 @@ def test_two_keys_by_simulation():
         assert abs((sums >= x).mean() - p) < 5 * (p / 10**6) ** 0.5
 
 
+def test_moments_are_those_of_one_score():
+    draw, size = np.random.default_rng(4), 10**6
+    for law, scores in (
+        (Exponentials((0.7, 0.3), 1.0), 0.7 * draw.exponential(size=size) + 0.3 * draw.exponential(size=size)),
+        (GreenLists(0.25), draw.random(size) < 0.25),
+    ):
+        assert law.mean == pytest.approx(scores.mean(), rel=5e-3)
+        assert law.variance == pytest.approx(scores.var(), rel=2e-2)
+
+
 def test_equal_or_single_keys_are_gamma():
     law = parse("gumbel").law
     for n, x in ((10, 12.0), (1000, 1500.0)):
@@ -61,6 +71,13 @@ def test_equal_or_single_keys_are_gamma():
     weights = Exponentials((1.0, 0.0), 1.0)
     assert log10_p(weights, 10, 12.0) == log10_p(Exponentials((1.0,), 1.0), 10, 12.0)
     assert hypoexponential_log10_sf(5, 1.0, 0.5, 0.0) == 0.0
+
+
+@pytest.mark.parametrize("alpha", [5e-324, 1e-300, 1e-12, 1e-6, 1e-4])
+def test_a_tiny_second_weight_is_bounded_by_a_larger_one(alpha):
+    """As b goes to 0 the tail goes to that of X alone, and is never below it."""
+    alone, found = (hypoexponential_log10_sf(100, 1 - alpha, b, 160.0) for b in (0.0, alpha))
+    assert alone <= found < alone + 0.1
 
 
 def test_large_samples_are_fast_and_agree_with_the_normal_near_the_mean():

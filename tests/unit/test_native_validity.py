@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from verify.errors import Refused
+from verify.hypotheses.decoys import DecoyRank
 from verify.native import validity
 from verify.native.decoys import rank
 from verify.native.finding import conclude
@@ -21,6 +22,7 @@ from watermark.secret import Secret
 
 KEY = Secret(bytes(range(1, 9)))
 SHORT = Secret(bytes([9, 1, 0, 0, 0, 0, 0, 0]))
+FOUR = Secret(bytes([9, 1, 7, 3, 0, 0, 0, 0]))
 
 
 def corpus(n=2000, width=4, seed=0):
@@ -42,7 +44,9 @@ def strong(n, factor=4.0):
 
 @pytest.mark.parametrize(("mark", "bits"), [
     (Vllm(KEY, 4), 64), (Vllm(SHORT, 4), 16), (Sglang(KEY), 32), (Sglang(SHORT), 16),
-    (GreenList(KEY, 100), 32), (SynthId(Secret(bytes(240)), 5), 480),
+    (Sglang(KEY, KEY), 30), (Sglang(KEY, SHORT), 14), (Sglang(SHORT, KEY), 14),
+    (GreenList(KEY, 100), 32), (GreenList(FOUR, 100), 24), (GreenList(SHORT, 100), 16),
+    (SynthId(Secret(bytes(240)), 5), 480),
 ])  # fmt: skip
 def test_no_p_below_what_the_key_can_carry(mark, bits):
     assert validity.log10_cap(mark) == pytest.approx(-bits * log10(2))
@@ -91,6 +95,7 @@ def test_a_large_sample_is_weakened_in_words_and_number():
     assert "92,681" in text
     assert "10^50" in text
     assert "count once" in text
+    assert not conclude(corpus(), mark, s, alpha=1e-4).found  # the stated one decides
 
 
 def test_a_threshold_nobody_can_reach_is_refused():
@@ -137,6 +142,42 @@ def test_decoys_rank_and_contradict():
     low = conclude(c, mark, strong(300), alpha=1e-6, decoys=r)
     assert r.rank > 1
     assert "the rank is what counts" in low.warnings[-1]
+    assert low.log10_p_stated < -6
+    assert not low.found
+    assert "not found" in low.sentence
+    assert conclude(c, mark, strong(300), alpha=1e-6, decoys=DecoyRank(200, 1, "", ())).found
+
+
+def test_a_decoy_above_is_no_contradiction_among_as_many_as_alpha_allows():
+    c, mark = corpus(300), Vllm(KEY, 4)
+    weak = Scored(300, 0, 0, 330.0, Exponentials((1.0,), 1.0))
+    assert log10_p(weak.law, 300, 330.0) == pytest.approx(-1.4, abs=0.1)
+    for rank_of_200, found in ((1, True), (9, True), (60, False)):
+        assert conclude(c, mark, weak, alpha=0.1, decoys=DecoyRank(200, rank_of_200, "", ())).found is found
+
+
+def test_short_green_list_keys_share_the_lists_of_ids_with_factors_of_two():
+    """Why a key that no product wraps has fewer bits than its seeds: those of key and key + 2^31 meet at even ids."""
+    ids = np.arange(1, 4096, dtype=np.uint32)[:, None]
+    key = 0x0307_0109
+    for bits in (1, 4, 8):
+        a, b = (
+            GreenList(Secret(k.to_bytes(8, "little")), 4096).seeds(ids, ids[:, 0])
+            for k in (key, key + (1 << 32 - bits))
+        )
+        assert ((a == b) == (ids[:, 0] % (1 << bits) == 0)).all()
+
+
+def test_a_window_whose_seed_is_0_is_public():
+    mark = GreenList(Secret((2**40).to_bytes(8, "little")), 4096)  # times any id, it leaves the low 32 bits empty
+    rows = np.random.default_rng(0).integers(1, 4096, (500, 2), dtype=np.uint32)
+    assert (mark.score((rows[:, :1], rows[:, 1])).n, mark.score((rows[:, :1], rows[:, 1])).n_keyless) == (0, 500)
+
+
+def test_tokens_beyond_a_green_lists_vocabulary_are_not_scored():
+    rows = np.array([[1, 4095], [1, 4096], [2, 5000], [2**20 - 1, 7]], dtype=np.uint32)
+    s = GreenList(KEY, 4096).score((rows[:, :1], rows[:, 1]))
+    assert (s.n, s.n_keyless) == (2, 2)
 
 
 def test_decoy_ranks_are_uniform_under_the_null():

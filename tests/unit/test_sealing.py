@@ -286,3 +286,11 @@ def test_what_does_not_go_together(folder, capsys, words, code, says):
     assert (found, out) == (code, "")
     assert says in err
     assert not Path("x").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("Jos\u00e9 P", "jose\u0301 p-17"), ("\uff21lice", "r-ALICE-2"), ("stra\u00dfe", "STRASSE-1")]
+)
+def test_another_spelling_of_a_name_gives_it_away_too(name, text):
+    assert SEALED.betrays(name, text)
+    assert not SEALED.betrays(name, "r-17-twin")

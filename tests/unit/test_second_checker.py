@@ -70,7 +70,7 @@ def loose(provider: Provider) -> None:
 
 
 def even(provider: Provider) -> None:
-    """even.json: a twin test with wins, losses, ties, a pair without a score and two pairs of one conversation."""
+    """even.json: a twin test with wins, losses, ties, copies, a pair without a score, two pairs of one conversation."""
     f = provider.file
     rows = [json.loads(line) for line in f("pairs.jsonl").read_bytes().splitlines()]
     scores = [json.loads(line) for line in f("likelihoods.jsonl").read_bytes().splitlines()]
@@ -78,6 +78,11 @@ def even(provider: Provider) -> None:
         row["conversation"] = f"c{max(i, 1)}"
         score["log_likelihood"] = [-20, -20] if i % 5 == 4 else [-30, -10] if i % 3 else [-10, -30]
         score["tokens"] = [4, 4] if i % 5 == 4 else [5, 4]
+    for i in (3, 4, 5, 6):  # copies, some turned round, of pairs before and after them in the other file
+        turn = (-1) ** (rows[i]["served"] != rows[i + 20]["served"])
+        rows[i + 20] |= {name: rows[i][name][::turn] for name in ("members", "digests")} | {"prompt": rows[i]["prompt"]}
+        scores[i + 20]["digests"] = rows[i + 20]["digests"]
+    scores[3], scores[23] = scores[23], scores[3]
     f("talks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     f("scores.jsonl").write_text("".join(json.dumps(score) + "\n" for score in scores[:-1]))
     run("plan", "new", "--hypothesis", "twin", "--name", "even", "--key", f("epoch.key"), "--weights",

@@ -121,6 +121,7 @@ def _refused(text):
         fields(account=""),
         fields(account=["slot-4"]),
         fields(account=4),
+        *(fields().replace(b'"slot-4"', falsy) for falsy in (b"null", b"0", b"false", b"[]", b"{}")),
         fields(account="slot 4"),
         fields(account="ſlot"),
         fields(epoch="../test"),

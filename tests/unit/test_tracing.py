@@ -80,8 +80,14 @@ def test_texts_larger_than_a_chunk_and_many_small_ones_score_alike(monkeypatch):
     done: list[int] = []
     cut = scan(texts, keys, progress=done.append)
     assert done == [2, 2, 1]
+    # Very many texts take fewer keys at once: the sums of all stay in memory.
+    monkeypatch.setattr(scanning, "KEYS_AT_ONCE", 1024)
+    monkeypatch.setattr(scanning, "TOTALS_AT_ONCE", 4 * len(documents) - 1)
+    few = scan(texts, keys, progress=done.append)
+    assert done[3:] == [3, 2]
     for name in ("text", "key", "n", "total"):
         assert np.array_equal(getattr(whole, name), getattr(cut, name))
+        assert np.array_equal(getattr(whole, name), getattr(few, name))
 
 
 def test_the_corpus_counts_a_pair_once():

@@ -8,8 +8,11 @@ import pytest
 from tests.conftest import make_epoch
 from watermark.engines.vllm_rows import Asked, Batch, Desk, Row
 from watermark.engines.vllm_slots import Slots
+from watermark.errors import Error
 from watermark.keyfile import write_key
+from watermark.keys import MasterKey
 from watermark.sampling import Request
+from watermark.secret import Secret
 from watermark.serving.admission import Marked
 from watermark.serving.metrics import Silent
 from watermark.serving.service import Service
@@ -103,6 +106,46 @@ def test_engines_side_by_side_count_apart(service):
     assert rows[0].response.request.id != rows[1].response.request.id
     desk = Desk(service, salt="s", rank=1, ranks=2)
     assert [desk.open(asked("q"), now=NOW).response.request.id for _ in range(3)] == ["q.1", "q.3", "q.5"]
+
+
+def test_the_ranks_of_one_engine_draw_as_the_first_one_decides(service, tmp_path):
+    """Each rank has a clock and a key directory's state of its own; the first one's decisions go to all."""
+    late = MasterKey(Secret(bytes(32))).epoch("late", deployment=EPOCH.deployment)
+    settings = Settings(keys=str(tmp_path), mode="enforce", reload_seconds=0, self_test=False)
+    follower, sent = Service.start(settings, metrics=Silent()), []
+    write_key(late, tmp_path / "late.key")
+    service.look()  # the first rank only
+    first = Desk(service, salt="s", agree=lambda decision: sent.append(decision) or decision)
+    other = Desk(follower, salt="s", agree=lambda decision: sent.pop(0), leads=False)
+    expires = int(NOW) + 600
+    text = mint(late.gateway_key(), Ticket(epoch="late", request="r", account="a", expires=expires))
+    refused = Asked(ticket="rl1.nonsense", greedy=False, rule=None, end=0)
+    for question in (Asked(ticket=text, greedy=False, rule=None, end=0), asked("q"), asked("q"), refused):
+        one, two = first.open(question, now=NOW), other.open(question, now=NOW + 10_000)
+        assert one.status == two.status
+        if one.response is not None:
+            assert one.response.request == two.response.request
+            assert one.sampler.epoch.id == two.sampler.epoch.id
+    assert two.status == "forced"
+
+
+def test_a_rank_without_the_key_stops_instead_of_drawing_under_another(service, tmp_path):
+    first = Desk(service, salt="s")
+    status, epoch, _, request = first._decide(asked("r"), NOW)
+    with pytest.raises(Error, match="the first process"):
+        Desk(service, salt="s", agree=lambda _: (status, epoch, "0" * 64, request), leads=False).open(
+            asked("r"), now=NOW
+        )
+
+
+def test_however_many_short_answers_are_alike_little_is_kept(service):
+    desk = Desk(service, salt="s")
+    for number in range(500):
+        row = desk.open(asked("r"), now=NOW)
+        assert row.response.request.id == (f"r.{number}" if number else "r")
+        desk.park(row, [7])
+    assert sum(map(len, desk._parked.values())) == 2
+    assert desk.open(asked("r"), [7], now=NOW).response.request.id == "r.500"  # of many none is resumed
 
 
 def test_of_two_that_hold_the_same_tokens_neither_key_is_used_twice(service):

@@ -29,6 +29,8 @@ SHOWN: Final = 12  # names in a sentence
 ASSUMPTIONS: Final = (
     "all accounts that were looked at are here: the correction is for them and no others",
     "the coins are fair, and the suspect's maker saw neither coins nor twins",
+    "how many pairs an account has does not depend on which of its answers were served (who comes back for good ones "
+    "makes it depend); the e-values and e-BH hold without this",
     "a named account is one whose answers reached the suspect, by whatever way: one that published what it was served "
     "is named too",
 )

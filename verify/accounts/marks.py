@@ -10,13 +10,14 @@ valid (Vovk & Wang 2021, Ann. Statist. 49).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from verify.errors import InputError, Refused, quoted
 from verify.inputs.lines import read_lines
+
+_LARGEST: Final = 1e12  # of a logarithm, as in evidence
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ class Mark:
 
 
 def read_marks(path: str) -> dict[str, Mark]:
-    """Findings of `radiolabel verify` or `test open` under account keys, by account: JSONL.
+    """Findings of `radiolabel verify`, `test open` or `trace` under account keys, by account: JSONL.
+
+    Which accounts have one must not be chosen by looking at any: the e-value of one chosen is none.
 
     Raises:
         InputError: a line that is no such finding.
@@ -51,7 +54,7 @@ def read_marks(path: str) -> dict[str, Mark]:
         key: Any = fields.get("key_path")
         log10_e: Any = fields.get("log10_e")
         parts = key.split("/") if isinstance(key, str) else []
-        number = isinstance(log10_e, int | float) and not isinstance(log10_e, bool) and isfinite(log10_e)
+        number = isinstance(log10_e, int | float) and not isinstance(log10_e, bool) and abs(log10_e) <= _LARGEST
         if len(parts) != 4 or parts[2] != "account" or not number:
             raise InputError(f"{where}: expected a finding with key_path epoch/NAME/account/SLOT and log10_e")
         dropped = fields.get("n_dropped")

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from verify.accounts.sealing import number_of
 from verify.twin_finding import Pairwise
 
 NO_ACCOUNT: Final = -1
@@ -81,3 +82,17 @@ class Scores:
         own = self.account != NO_ACCOUNT
         columns = [np.bincount(self.account[own & (sign == s)], minlength=len(self.names)) for s in (1, -1, 0)]
         return np.stack(columns, axis=1)
+
+    def by_number(self, accounts: int, missing: str) -> NDArray[np.int64]:
+        """(accounts, 3) of alias-1, alias-2 and so on: one without a pair has none, and is a test like the others.
+
+        Args:
+            accounts: how many aliases there are.
+            missing: see `signs`.
+
+        Raises:
+            Refused: a name that is no alias.
+        """
+        found = np.zeros((accounts, 3), dtype=np.int64)
+        found[[number_of(name, accounts) - 1 for name in self.names]] = self.signs(missing)
+        return found

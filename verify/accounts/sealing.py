@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -42,6 +43,11 @@ Account = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
 def alias(number: int) -> str:
     """What an account is called, by its number from 1."""
     return f"{PREFIX}{number}"
+
+
+def is_alias(name: str) -> bool:
+    """Whether a name has an alias's form."""
+    return _ALIAS.fullmatch(name) is not None
 
 
 def number_of(name: str, most: int) -> int:
@@ -128,7 +134,7 @@ class Sealed:
 
     def betrays(self, name: str, text: str) -> bool:
         """Whether a text, such as a request's id, holds an account's name."""
-        return len(name) >= _GUESSED and name.casefold() in text.casefold()
+        return len(name) >= _GUESSED and _plain(name) in _plain(text)
 
     def opening(self, name: str) -> Opening:
         """What opens one account and no other.
@@ -229,6 +235,11 @@ def read_opening(path: str) -> Opening:
     except msgspec.ValidationError as error:
         reason = str(error).replace("`", "")
         raise InputError(f"{name}: {reason[:1].lower()}{reason[1:]}, expected an opening") from None
+
+
+def _plain(text: str) -> str:
+    """Without what two spellings of a name may differ in."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def _of(secret: Secret, label: str, name: str) -> bytes:

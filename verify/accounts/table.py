@@ -56,9 +56,9 @@ class Table:
             by: `holm` or `e-bh`.
         """
         adjusted = self.log10_p_holm if by == "holm" else self.log10_e_bh
-        order = np.lexsort((np.array(self.names, dtype=object).astype(str), -self.log10_e, adjusted))
-        found: NDArray[np.intp] = order[adjusted[order] <= log10(level)]
-        return found
+        found = np.flatnonzero(adjusted <= log10(level)).tolist()
+        # Not by numpy: its texts are all as long as the longest.
+        return np.array(sorted(found, key=lambda i: (adjusted[i], -self.log10_e[i], self.names[i])), dtype=np.intp)
 
     def row(self, index: int) -> dict[str, Any]:
         """One account as JSON fields."""

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from verify.planned import PlanUse
 
 SHOWN = 20
+MARKED = (
+    "the marks, of {:,} of {:,} accounts, are of this suspect's own text, and whose were looked at was settled before "
+    "anybody saw one"
+)
 
 
 @click.command()
@@ -72,10 +76,12 @@ def accounts(
     from verify.accounts.groups import group_results, read_groups
     from verify.accounts.marks import read_marks
     from verify.accounts.scores import Scores
-    from verify.accounts.table import account_table
+    from verify.accounts.sealing import alias
+    from verify.accounts.table import table_of
     from verify.errors import Refused
     from verify.measuring.twin import LIKELIHOODS, Comparison
-    from verify.planned import plan_use
+    from verify.plan_parts import Accounts
+    from verify.planned import Planned, plan_use
     from watermark.keyfile import read_key
     from watermark.keys import CoinKey, EpochKey
 
@@ -94,6 +100,11 @@ def accounts(
     scores_by = measure if likelihoods is None else LIKELIHOODS
     use.require(**_test(use, fdr), scores=scores_by, missing=missing, alpha=fwer, inputs=before)
     use.require(coins="recomputed" if key else "stated", **({"key": key.id} if isinstance(key, EpochKey) else {}))
+    plan = use.plan if isinstance(use, Planned) else None
+    chosen = [name for name in ("groups", "marks") if files[name] and plan and name not in plan.inputs]
+    if chosen:
+        raise Refused(f"--{chosen[0]}, and the plan fixes none", hint="what was not planned could be chosen by looking")
+    level = fwer if plan is None else plan.level  # the family of a plan may be more than this test
     groups = read_groups(groups_file) if groups_file else {}
     marks = read_marks(marks_file) if marks_file else {}
     comparison = Comparison(pairs, likelihoods=likelihoods, answers=answers, scores=scores_by, coins=coins)
@@ -103,9 +114,13 @@ def accounts(
     use.require(reference=comparison.reference_model or "none", n=len(scores.account))
     if not scores.names:
         raise Refused(f"no pair of {len(scores.account)} names an account", hint="embed takes --account")
-    table = account_table(scores, missing=missing, marks=marks)
-    found = group_results(table, groups, level=fwer, alone=scores.alone)
-    holm, e_bh = (table.named(level, by=by).tolist() for level, by in ((fwer, "holm"), (fdr, "e-bh")))
+    names, signs = scores.names, scores.signs(missing)
+    if plan is not None and isinstance(plan.test, Accounts):  # its family, and not what is in the file
+        m = plan.test.accounts
+        names, signs = tuple(map(alias, range(1, m + 1))), scores.by_number(m, missing)
+    table = table_of(names, signs, alone=scores.alone, marks=marks)
+    found = group_results(table, groups, level=level, alone=scores.alone)
+    holm, e_bh = table.named(level, by="holm").tolist(), table.named(fdr, by="e-bh").tolist()
     record: dict[str, Any] = {
         "n_accounts": len(table.names),
         "n_pairs": len(scores.account),
@@ -116,13 +131,13 @@ def accounts(
         "drawn": scores.drawn,
         "missing": missing,
         "coins": f"recomputed from node {coins.id}" if coins else "as the pairs state them",
-        "fwer": fwer,
+        "fwer": level,
         "fdr": fdr,
         "named_fwer": [table.names[i] for i in holm],
         "named_fdr": [table.names[i] for i in e_bh],
         "accounts": [table.row(i) for i in range(len(table.names))],
         "groups": [group.to_dict() for group in found],
-        "assumptions": list(ASSUMPTIONS),
+        "assumptions": [*ASSUMPTIONS, *([MARKED.format(len(marks.keys() & set(names)), len(names))] if marks else [])],
         "sha256": before,
     } | use.options
     record["sentence"] = _sentence(record)

@@ -73,17 +73,19 @@ def new(pairs: tuple[str, ...], output: str, output_format: str | None) -> None:
 def open_(sealed_file: str, account: str, output: str, force: bool, output_format: str | None) -> None:
     """Write what shows who ACCOUNT is, an alias or a name, and nothing of any other account.
 
+    What has the form of an alias is one, also if a customer is called so.
+
     \b
     Example:
       radiolabel aliases open sealed.json alias-17 -o opening.json
     """
-    from verify.accounts.sealing import PREFIX, alias, number_of, read_sealed
+    from verify.accounts.sealing import alias, is_alias, number_of, read_sealed
 
     check_distinct({"SEALED": sealed_file}, {"--output": output})
     check_new_file(output, force=force)
     sealed = read_sealed(sealed_file)
-    named = account not in sealed.numbers and account.startswith(PREFIX)
-    opening = sealed.opening(sealed.accounts[number_of(account, len(sealed.accounts)) - 1] if named else account)
+    name = sealed.accounts[number_of(account, len(sealed.accounts)) - 1] if is_alias(account) else account
+    opening = sealed.opening(name)
     data = opening.to_json().decode()
     with new_file(output, force=force) as file:
         file.write(data)
@@ -123,19 +125,24 @@ def check(opening_file: str, evidence_file: str | None, plan_file: str | None, o
 
 def _read(evidence_file: str | None, plan_file: str | None) -> tuple[Plan, dict[str, Any] | None]:
     """The plan, and of evidence what it says of its accounts."""
+    from verify.accounts.finding import AccountsFinding
     from verify.errors import Refused
+    from verify.evidence.deriving import conclude
     from verify.evidence.envelope import read_envelope
     from verify.evidence.predicate import parse_predicate
-    from verify.measured import MeasuredAccounts
     from verify.plans import read_plan
 
     if evidence_file is None:
         return read_plan(str(plan_file)), None
     said = parse_predicate(read_envelope(evidence_file).statement(evidence_file)["predicate"], evidence_file)
-    result = said.results[0]
-    if not isinstance(result.measured, MeasuredAccounts):
+    # Who is named follows from the counts, whatever is written beside them.
+    found = conclude(said.plan, 0, said.results[0].measured)
+    if not isinstance(found, AccountsFinding):
         raise Refused(f"{evidence_file}: evidence of a {said.plan.hypothesis} test, expected one of accounts")
-    return said.plan, {"counts": result.measured.accounts, "named": result.derived.get("named", ())}
+    counts, planned = found.measured.accounts, getattr(said.plan.test, "accounts", None)
+    if len(counts) != planned:
+        raise Refused(f"{evidence_file}: counts of {len(counts):,} accounts, and its plan says {planned}")
+    return said.plan, {"counts": counts, "named": found.named}
 
 
 def _wrong(opening: Opening, plan: Plan) -> str:

@@ -78,7 +78,7 @@ def check(files: tuple[str, ...], head_text: str | None, commitment: str | None,
     """
     from collections import Counter
 
-    from watermark.ledger import Walk
+    from watermark.ledger import Served, Walk
 
     if commitment is not None and head_text is None and len(files) > 1:
         raise click.UsageError("--commitment of lines goes with one file")
@@ -87,9 +87,13 @@ def check(files: tuple[str, ...], head_text: str | None, commitment: str | None,
     on_line, compare = (None, None) if commitment is None else _committed(commitment, noted, files[0])
     walk = Walk(on_damage=damages.append, on_line=on_line, noted=noted)
     kinds: Counter[str] = Counter()
-    sound = None
+    sound, requests, used_twice = None, set[int](), 0
     for found in entered(files, walk):
         kinds[type(found.record).__name__.lower()] += 1
+        if isinstance(found.record, Served):
+            name = hash((found.record.epoch, found.record.request))  # 64 bits, for a million names in little memory
+            used_twice += name in requests
+            requests.add(name)
         if not damages:
             sound = walk.head
     damages += filter(None, [compare() if compare else None])
@@ -101,6 +105,7 @@ def check(files: tuple[str, ...], head_text: str | None, commitment: str | None,
         "hash": walk.head.hash,
         "answers": kinds["served"],
         "assigned": kinds["assigned"],
+        "requests_used_again": used_twice,
         "unfinished_bytes": walk.unfinished,
         "head_compared": None if noted is None else str(noted),
         "commitment_compared": commitment is not None,
@@ -159,6 +164,9 @@ def _check_text(record: dict[str, Any], damages: list[Damage]) -> str:
         ("head", f"{record['count']}:{record['hash'][:40]}..."),
         ("compared", _compared(record)),
     ]  # fmt: skip
+    if record["requests_used_again"]:
+        rows.append(("used again", f"{counted(record['requests_used_again'], 'request id')}: such answers may share "
+                                   "leaf keys"))  # fmt: skip
     if record["unfinished_bytes"]:
         rows.append(("unfinished", f"{record['unfinished_bytes']:,} bytes at the end, never acknowledged"))
     if not damages:
@@ -231,11 +239,14 @@ def coverage(files: tuple[str, ...], output_format: str | None) -> None:
     walk = Walk(on_damage=refuse)
     found = audit(entry.record for entry in entered(files, walk))
     record = {
+        "first": walk.first,
         "head": {"count": walk.head.count, "hash": walk.head.hash},
         "total": found.total.to_dict(),
         "epochs": [cell.to_dict() for cell in found.epochs],
         "accounts": [cell.to_dict() for cell in found.cells],
     }
+    if walk.first:
+        click.echo(f"records before {walk.first:,} were not given, and are not counted", err=True)
     print_record(record, lambda: _coverage_text(found), output_format)
 
 

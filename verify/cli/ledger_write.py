@@ -123,7 +123,7 @@ def _entry(t: Transcript, where: str, epoch: EpochKey | None, twins: dict[str, P
     from verify.cli.serving import check_key, request_of
     from verify.errors import Refused
     from watermark.channels import CHANNELS
-    from watermark.ledger import Content, Withheld, answer_record
+    from watermark.ledger import Assigned, Content, Withheld, answer_record
     from watermark.sampling import Sampler
 
     for name in ("request", "token_ids"):
@@ -143,11 +143,14 @@ def _entry(t: Transcript, where: str, epoch: EpochKey | None, twins: dict[str, P
     pair = twins.pop(t.request or "", None)
     withheld = None
     if pair is not None:
+        if pair.drawn != "serving":
+            raise Refused(f"{where}: pair {pair.id[:60]!r} was drawn later, and the log is of what was drawn to serve",
+                          hint="pairs drawn later are tested from their own file")  # fmt: skip
         member, other = pair.members[pair.served], pair.members[1 - pair.served]
         if (pair.prompt, member.text, member.token_ids) != (t.prompt, t.response, t.token_ids):
             raise Refused(f"{where}: pair {pair.id[:60]!r} says that another answer was served")
         withheld = Withheld(Content(prompt=t.prompt, response=other.text, token_ids=other.token_ids or ()))
-    return answer_record(
+    entry = answer_record(
         request_of(t, where, cohort),
         content,
         epoch=epoch,
@@ -158,6 +161,11 @@ def _entry(t: Transcript, where: str, epoch: EpochKey | None, twins: dict[str, P
         tokenizer=t.tokenizer,
         model=t.model,
     )
+    twin = None if isinstance(entry.record, Assigned) else entry.record.twin
+    if pair is not None and twin is not None and (twin.id, twin.first) != (pair.id, pair.request):
+        raise Refused(f"{where}: pair {pair.id[:60]!r} of request {(pair.request or '')[:60]!r}, expected "
+                      f"{twin.id!r} of {twin.first!r}")  # fmt: skip
+    return entry
 
 
 def _settings(meta: dict[str, Any]) -> Iterator[tuple[str, Any]]:

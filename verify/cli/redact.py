@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from verify.cli.output import FORMAT, bars, check_distinct, check_new_file, new_file, print_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @click.command()
@@ -41,7 +45,8 @@ def redact(
     for byte, so commit the redacted file with radiolabel commit log.
 
     With --aliases accounts are numbers, and conversations have new names; who is who stands in the sealed file alone.
-    Ids stay, since the coins follow from them, and are refused where they hold an account's name.
+    Ids stay, since the coins follow from them, and are refused where they hold an account's name. The lines stand in
+    the order of their ids: that of INPUT could be the order of the names.
 
     Hashed windows are enough for radiolabel verify --served. They hide who asked what, order and counts. They do not
     hide which windows were served from anybody who tries them all, and windows that overlap can be put together
@@ -93,18 +98,26 @@ def _pairs(source: str, output: str, force: bool) -> dict[str, Any]:
 
 def _aliased(source: str, sealed_file: str, output: str, force: bool, *, keep_texts: bool) -> dict[str, Any]:
     from verify.accounts.sealing import read_sealed
+    from verify.ascending import ascending
     from verify.pairs import Pair, read_pairs
     from verify.redaction import aliased, read_twins, redacted
 
-    sealed = read_sealed(sealed_file)
-    n, seen = 0, set[str]()
-    with bars(redacting=" pairs") as progress, new_file(output, force=force) as file:
+    sealed, seen = read_sealed(sealed_file), set[str]()
+
+    def lines() -> Iterator[bytes]:
         for pair in read_pairs(source) if keep_texts else read_twins(source):
             named = aliased(pair, sealed)
-            short = named if keep_texts or not isinstance(named, Pair) else redacted(named)
-            file.write(short.to_json().decode() + "\n")
-            n, seen = n + 1, seen | ({named.account} if named.account is not None else set())
+            if named.account is not None:
+                seen.add(named.account)
+            yield (named if keep_texts or not isinstance(named, Pair) else redacted(named)).to_json() + b"\n"
             progress("redacting", 1)
+
+    n = 0
+    with bars(redacting=" pairs") as progress, new_file(output, force=force) as file:
+        # A file is often in the order of its accounts: the id comes first in a line, and is public anyway.
+        for line in ascending(lines(), os.path.dirname(os.path.abspath(output))):
+            file.write(line.decode())
+            n += 1
     kind = "pair" if keep_texts else "redacted-pair"
     return {"file": output, "kind": kind, "n": n, "accounts": len(seen), "root": sealed.root}
 
@@ -114,8 +127,11 @@ def _groups(source: str, sealed_file: str, output: str, force: bool) -> dict[str
 
     from verify.accounts.groups import read_groups
     from verify.accounts.sealing import alias, read_sealed
+    from verify.errors import Refused
 
     sealed, groups = read_sealed(sealed_file), read_groups(source)
+    if any(sealed.betrays(member, name) for name, members in groups.items() for member in members):
+        raise Refused("a group is called after an account in it, expected names that name nobody")
     with new_file(output, force=force) as file:
         for name, members in groups.items():
             for number in sorted(sealed.number(member) for member in members):  # their order could say who is who

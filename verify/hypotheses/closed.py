@@ -36,10 +36,11 @@ def log10_p(law: Law, n: int, totals: ArrayLike) -> NDArray[np.float64]:
 
 def log10_e(law: Law, n: int, total: int) -> float:
     """log10 of the mixture e-value."""
-    return float(log10_e_values(law, n, np.array([total]))[0])
+    # Evidence can state a total beyond 64 bits, of which numpy would make objects.
+    return float(log10_e_values(law, n, np.array([total], dtype=np.float64))[0])
 
 
-def log10_e_values(law: Law, n: int, totals: NDArray[np.int64]) -> NDArray[np.float64]:
+def log10_e_values(law: Law, n: int, totals: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.float64]:
     """log10 of the mixture e-value of each of (m,) integer totals."""
     theta = THETA_GRID / np.sqrt(law.variance)
     log_mgf = law.log_mgf(theta)

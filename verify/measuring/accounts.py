@@ -44,9 +44,7 @@ def measure_accounts(
     """
     comparison = Comparison(pairs, likelihoods=likelihoods, answers=answers, scores=scores, coins=coins)
     found = Scores.of(comparison, progress=lambda n: progress("pairs", n))
-    signs = np.zeros((accounts, 3), dtype=np.int64)
-    rows = [number_of(name, accounts) - 1 for name in found.names]
-    signs[rows] = found.signs(missing)
+    signs = found.by_number(accounts, missing)
     stated = read_groups(groups) if groups else {}
     return MeasuredAccounts(
         n_pairs=len(found.account),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from verify.inputs import open_documents
 from verify.joining import meet
 from verify.measured import MeasuredTwin
-from verify.pairs import check_coins, read_likelihoods, read_pairs
+from verify.pairs import AnyPair, check_coins, read_likelihoods, read_pairs
 from verify.redaction import read_twins
 from verify.similarity import compare
 from verify.twin_finding import Pairwise, measure
@@ -16,8 +16,33 @@ from watermark.keys import CoinKey
 LIKELIHOODS = "likelihoods"
 
 
+class Copies:
+    """Which pairs of a file have the two members of one before them, prompt and all."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+        self._ids: set[str] = set()
+
+    def among(self, pairs: Iterable[AnyPair]) -> Iterator[AnyPair]:
+        """The pairs, each as it comes: their own order decides which is the first, and not that of the scores."""
+        for pair in pairs:
+            first, second = sorted(pair.digests)
+            members = bytes.fromhex(first[-16:] + second[-16:])  # 128 bits of both: no two by chance, and little memory
+            if members in self._seen:
+                self._ids.add(pair.id)
+            self._seen.add(members)
+            yield pair
+
+    def tied(self, id_: str, difference: float | None) -> float | None:
+        """The difference, 0 of a copy; one that nobody scored stays so."""
+        return 0.0 if difference is not None and id_ in self._ids else difference
+
+
 class Comparison:
     """The pairs of a file one by one, each with how much more the suspect makes of the served member.
+
+    A pair whose two members stood in a pair before it is a tie: copies of one pair, under whatever ids, would count one
+    preference many times. No coin decides which is left out.
 
     Args:
         pairs: file; redacted ones will do with `likelihoods`.
@@ -49,15 +74,16 @@ class Comparison:
         if self._likelihoods is not None:
             twins = read_twins(self._pairs)
             stated = twins if self._coins is None else check_coins(twins, self._coins)
-            for s in meet(stated, read_likelihoods(self._likelihoods)):
+            copies = Copies()
+            for s in meet(copies.among(stated), read_likelihoods(self._likelihoods)):
                 if s.likelihood is not None:
                     self.suspect, self.reference_model = s.likelihood.suspect, s.likelihood.reference_model
-                yield Pairwise(s.difference, s.account, s.conversation, s.drawn, s.replayed)
+                yield Pairwise(copies.tied(s.id, s.difference), s.account, s.conversation, s.drawn, s.replayed)
         else:
-            whole = read_pairs(self._pairs)
+            whole, copies = read_pairs(self._pairs), Copies()
             tossed = whole if self._coins is None else check_coins(whole, self._coins)
-            for p, difference in compare(tossed, open_documents(str(self._answers)), self._scores):
-                yield Pairwise(difference, p.account, p.conversation, p.drawn, p.replayed)
+            for p, difference in compare(copies.among(tossed), open_documents(str(self._answers)), self._scores):
+                yield Pairwise(copies.tied(p.id, difference), p.account, p.conversation, p.drawn, p.replayed)
 
     @property
     def scored_by(self) -> str:

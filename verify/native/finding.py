@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import log10, sqrt
 from typing import Any, Final
 
-from scipy.special import ndtri
+from scipy.special import bdtrc, ndtri
 
 from verify.errors import Refused
 from verify.finding import INTERVAL_LEVEL, MIN_SCORED, p_value, upper
@@ -18,6 +18,7 @@ from watermark import __version__
 from watermark.native import AnyMark
 from watermark.native.laws import Scored, Shifts
 
+CONTRADICTION: Final = 1e-2
 UNITS: Final = {"Exponentials": "nats", "GreenLists": "green tokens", "Shifts": "ones per layer"}
 
 
@@ -32,7 +33,7 @@ class NativeFinding:
         n_dropped: tokens not scored, by reason; with `n_scored` they add up to `n_seen`.
         n_scored: inputs scored: distinct pairs that the engine's function can tell apart.
         log10_p: of P(score at least this high) if the function were ideal: exact, or an upper bound for green lists.
-        log10_p_stated: what may be claimed: see `verify.native.validity`. It decides.
+        log10_p_stated: what may be claimed: see `verify.native.validity`. It decides, unless decoys contradict it.
         excess: mean score above its expectation under H0, in `unit`.
         excess_interval: 95 % interval of it, normal approximation from the null variance.
         unit: of `excess`.
@@ -72,8 +73,15 @@ class NativeFinding:
 
     @property
     def found(self) -> bool:
-        """Whether the stated p is at most alpha."""
-        return self.log10_p_stated <= log10(self.alpha)
+        """Whether the stated p is at most alpha, and the decoys do not contradict it."""
+        return self.log10_p_stated <= log10(self.alpha) and not self.contradicted
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether more decoys score as high as the key than the stated p allows, at a level of `CONTRADICTION`."""
+        if self.decoys is None or self.decoys.rank == 1:
+            return False
+        return bool(bdtrc(self.decoys.rank - 2, self.decoys.n, 10**self.log10_p_stated) < CONTRADICTION)
 
     @property
     def sentence(self) -> str:
@@ -83,6 +91,11 @@ class NativeFinding:
             return (
                 f"{mark} was found. Text that does not depend on the key would score this high with probability at "
                 f"most 10^{upper(self.log10_p_stated)} (threshold {self.alpha:g})."
+            )
+        if self.log10_p_stated <= log10(self.alpha) and self.decoys:
+            return (
+                f"{mark} was not found: of {self.decoys.n:,} random keys {self.decoys.rank - 1:,} score as high. Not "
+                "found does not mean not there."
             )
         return (
             f"{mark} was not found (p = {p_value(self.log10_p_stated)}, threshold {self.alpha:g}). Not found does not "
@@ -171,7 +184,7 @@ def check_alpha(mark: AnyMark, alpha: float) -> None:
 
 def _ranked_low(found: NativeFinding, decoys: DecoyRank) -> tuple[str, ...]:
     """A warning if the rank, which needs no good function, does not bear the formula out."""
-    if found.found and decoys.rank > 1:
+    if found.contradicted:
         return (
             f"{decoys.rank - 1:,} of {decoys.n:,} random keys score at least as high: this function does not carry the "
             "p-value on this text, and the rank is what counts",

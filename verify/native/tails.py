@@ -37,6 +37,7 @@ Floats = NDArray[np.float64]
 
 BEYOND: Final = 50.0  # terms this many nats below the largest are left out
 CHUNK: Final = 1 << 20
+LEAST_RATIO: Final = 1e-3  # of the weights of two keys
 MOST_CELLS: Final = 1 << 27  # of a convolution
 
 
@@ -55,7 +56,7 @@ def log10_p(law: Law, n: int, total: float) -> float:
 
 
 def hypoexponential_log10_sf(n: int, a: float, b: float, x: float) -> float:
-    """log10 P(a X + b Y >= x), X and Y independent Gamma(n, 1).
+    """log10 P(a X + b Y >= x), X and Y independent Gamma(n, 1); an upper bound where b < a / 1000.
 
     Args:
         n: at least 1.
@@ -65,6 +66,7 @@ def hypoexponential_log10_sf(n: int, a: float, b: float, x: float) -> float:
     """
     if x <= 0:
         return 0.0
+    b = b and max(b, a * LEAST_RATIO)  # only larger sums, and a number of terms that can be summed
     if b == 0 or a == b:
         return float(gamma_log10_sf(2 * n if b else n, x / a))
     q, y = b / a, x / b

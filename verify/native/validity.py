@@ -141,4 +141,4 @@ def warnings(mark: AnyMark, scored: Scored) -> tuple[str, ...]:
 def _why_so_few(mark: AnyMark, bits: int) -> str:
     if mark.state_bits is not None and bits == mark.state_bits:
         return f"of every key the function keeps {bits} bits ({mark.prf})"
-    return f"the key has {bits} bits"
+    return f"{bits} bits of the key count"

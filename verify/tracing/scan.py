@@ -33,6 +33,7 @@ from watermark.schemes.laws import Law
 ALL_KEPT: Final = 1 << 20  # tests whose p-values are all computed
 CUT: Final = 1e-3
 KEYS_AT_ONCE: Final = 1024
+TOTALS_AT_ONCE: Final = 1 << 24  # texts times keys whose sums are held
 
 Ints = NDArray[np.int64]
 
@@ -81,8 +82,9 @@ def scan(texts: Texts, keys: KeySet, *, progress: Callable[[int], None] = lambda
         for part in [pairs[bounds[first] : bounds[last]]]
     ]
     found: list[tuple[Ints, Ints, Ints]] = []
-    for start in range(0, len(keys), KEYS_AT_ONCE):
-        prfs = [Prf(secret) for secret in keys.keys(start, min(start + KEYS_AT_ONCE, len(keys)))]
+    step = max(1, min(KEYS_AT_ONCE, TOTALS_AT_ONCE // max(1, len(n))))
+    for start in range(0, len(keys), step):
+        prfs = [Prf(secret) for secret in keys.keys(start, min(start + step, len(keys)))]
         totals = np.zeros((len(prfs), len(n)), dtype=np.int64)
         for first, last, blocks, begins in chunks:  # the outer loop, so that a chunk stays in the cache for all keys
             for row, prf in enumerate(prfs):

@@ -21,7 +21,7 @@ import secrets
 import time
 import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -78,7 +78,7 @@ class Radiolabel(LogitsProcessor, LogitsProcessorV2):
         check_engine(vllm_config, settings, v2=slots is not None)
         parallel = vllm_config.parallel_config
         rank, ranks = parallel.data_parallel_rank, parallel.data_parallel_size
-        salt, leads = _agree(parallel)
+        agree, leads = _agreement(parallel)
         if settings.metrics_port:
             settings = dataclasses.replace(settings, metrics_port=settings.metrics_port + rank)
         self._service = Service.start(settings, metrics=None if leads else Silent())
@@ -87,7 +87,8 @@ class Radiolabel(LogitsProcessor, LogitsProcessorV2):
         self._vocabulary = vllm_config.model_config.get_vocab_size()
         self._end = _end_token(vllm_config.model_config)
         self._tally: Counter[str] = Counter()
-        desk = Desk(self._service, salt=salt, rank=rank, ranks=ranks)
+        salt = agree(secrets.token_hex(8))
+        desk = Desk(self._service, salt=salt, rank=rank, ranks=ranks, agree=agree, leads=leads)
         self._batch = Batch(desk, self._tally)
         self._states = slots
         self._slots = Slots(desk, self._tally, self._read)
@@ -246,6 +247,8 @@ def check_engine(vllm_config: Any, settings: Settings, *, v2: bool) -> None:
         raise SettingsError(
             "vLLM's own watermark is on, and cannot mark what this plugin draws", hint="turn one of them off"
         )
+    if vllm_config.parallel_config.pipeline_parallel_size > 1:
+        raise SettingsError("pipeline parallelism is on, and this plugin was never tried with it", hint="turn it off")
     if vllm_config.model_config.get_vocab_size() > MAX_ID + 1:
         raise SettingsError(f"the vocabulary has more than {MAX_ID + 1} tokens")
 
@@ -309,15 +312,17 @@ def _door() -> Service:
     return Service.start(dataclasses.replace(Settings.load(), self_test=False), metrics=Silent())
 
 
-def _agree(parallel: Any) -> tuple[str, bool]:
-    """A salt that the processes of one engine share, and whether this process counts for all of them."""
-    salt = secrets.token_hex(8)
+def _agreement(parallel: Any) -> tuple[Callable[[Any], Any], bool]:
+    """What gives all tensor-parallel ranks the first one's decisions, and whether this process is the one that decides.
+
+    All ranks draw, each for itself, and vLLM takes the first one's tokens.
+    """
     if parallel.world_size == 1:
-        return salt, True
-    from vllm.distributed.parallel_state import get_pp_group, get_tp_group
+        return lambda decision: decision, True
+    from vllm.distributed.parallel_state import get_tp_group
 
     group = get_tp_group()
-    return str(group.broadcast_object(salt, src=0)), group.rank_in_group == 0 and get_pp_group().is_last_rank
+    return lambda decision: group.broadcast_object(decision, src=0), group.rank_in_group == 0
 
 
 def _end_token(model_config: Any) -> int:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import count
 from typing import Any, Final
 
-from watermark.errors import Refused
-from watermark.sampling import Response, Sampler
+from watermark.errors import Error, Refused
+from watermark.sampling import Request, Response, Sampler
 from watermark.serving.admission import Marked
 from watermark.serving.service import Service
 
@@ -122,6 +122,9 @@ class Row:
         self._seen = tokens
 
 
+_Decision = tuple[str, str, str, Request | None]  # status, epoch, id of its key, request
+
+
 class Desk:
     """Opens, parks and resumes answers, so that no two share a leaf key.
 
@@ -130,12 +133,24 @@ class Desk:
         salt: of ids for answers without a ticket: the same in all processes of one engine, and never twice.
         rank: this engine's number among `ranks` that serve the same requests side by side.
         ranks: how many there are.
+        agree: takes what the first process of an engine decided to all others, and is called by all of them in the same
+            order: each has its own clock, and its own moment of looking at the key directory.
+        leads: whether this process is the first.
     """
 
-    def __init__(self, service: Service, *, salt: str, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        service: Service,
+        *,
+        salt: str,
+        rank: int = 0,
+        ranks: int = 1,
+        agree: Callable[[Any], Any] = lambda decision: decision,
+        leads: bool = True,
+    ) -> None:
         self._service, self._salt, self._rank, self._ranks = service, salt, rank, ranks
+        self._agree, self._leads = agree, leads
         self._anonymous = count()
-        self._answers: OrderedDict[str, int] = OrderedDict()
         self._parked: OrderedDict[tuple[str | None, bytes], list[_Identity]] = OrderedDict()
 
     def open(self, asked: Asked, tokens: Sequence[int] = (), *, now: float, others: Iterable[Row] = ()) -> Row:
@@ -146,6 +161,9 @@ class Desk:
             tokens: what it holds already, if it was interrupted.
             now: Unix time in seconds.
             others: rows that may have left, and may be this answer.
+
+        Raises:
+            Error: the first process draws under a key that this one does not have.
         """
         found = self._resume(asked, tokens, others) if tokens else None
         row = Row(asked, *(found or self._admit(asked, now)))
@@ -156,8 +174,11 @@ class Desk:
         """An answer that left the batch: ended or interrupted, the engine does not say which."""
         if not tokens:
             return
-        key = _key(row.asked, tokens)
-        self._parked.setdefault(key, []).append(row.identity())
+        key, identity = _key(row.asked, tokens), row.identity()
+        parked = self._parked.setdefault(key, [])
+        # Of two or more none is resumed, so that two are enough, however many short answers are alike.
+        if identity not in parked and len(parked) < 2:
+            parked.append(identity)
         self._parked.move_to_end(key)
         if len(self._parked) > PARKED:
             self._parked.popitem(last=False)
@@ -175,29 +196,39 @@ class Desk:
         return found[0]
 
     def _admit(self, asked: Asked, now: float) -> _Identity:
+        status, epoch, key, request = self._agree(self._decide(asked, now) if self._leads else None)
+        if request is None:
+            return None, status
+        return Marked(self._sampler(epoch, key), request), ""
+
+    def _decide(self, asked: Asked, now: float) -> _Decision:
         try:
             decided = self._service.admission.admit(
                 asked.ticket,
                 greedy=asked.greedy,
-                answer=self._number(asked.ticket),
+                answer=self._rank,
+                step=self._ranks,
                 now=now - QUEUE,
                 own_id=f"{self._salt}-{next(self._anonymous):x}",
             )
         except Refused:
-            return None, "forced"
+            return "forced", "", "", None
         if isinstance(decided, Marked):
-            return decided, ""
-        return None, "greedy" if decided.reason == "greedy" else "unmarked"
+            return "", decided.sampler.epoch.name, decided.sampler.epoch.id, decided.request
+        return "greedy" if decided.reason == "greedy" else "unmarked", "", "", None
 
-    def _number(self, ticket: str | None) -> int:
-        """Where to look for a free number: engines that serve side by side do not see each other's answers."""
-        if self._ranks == 1 or ticket is None:
-            return self._rank
-        seen = self._answers.pop(ticket, 0)
-        self._answers[ticket] = seen + 1
-        if len(self._answers) > PARKED:
-            self._answers.popitem(last=False)
-        return self._rank + self._ranks * seen
+    def _sampler(self, epoch: str, key: str) -> Sampler:
+        keyring = self._service.keyring
+        if epoch not in keyring.epochs() or keyring.sampler(epoch).epoch.id != key:
+            self._service.look()  # the first process looked at another moment
+        sampler = keyring.sampler(epoch)
+        if sampler.epoch.id != key:
+            raise Error(
+                f"the first process of this engine draws under key {key[:16]} of epoch {epoch}, expected "
+                f"{sampler.epoch.id[:16]}",
+                hint="give all ranks the same key directory",
+            )
+        return sampler
 
 
 def _key(asked: Asked, tokens: Sequence[int]) -> tuple[str | None, bytes]:

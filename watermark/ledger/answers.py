@@ -73,7 +73,7 @@ def fates_of(epoch: EpochKey, ids: Sequence[int]) -> dict[str, int]:
     Returns:
         counts above 0: channels' names, `first_h` and `repeated`; they add up to T.
     """
-    if not all(0 <= token <= MAX_ID for token in ids):
+    if not all(isinstance(token, int) and 0 <= token <= MAX_ID for token in ids):
         raise LedgerError(f"a token id is not in 0..{MAX_ID}, expected what the sampler drew")
     array = np.asarray(ids, dtype=np.uint32)
     width = epoch.deployment.width
@@ -124,6 +124,8 @@ def answer_record(
     """
     if epoch is None and reason is None:
         raise LedgerError(f"request {request.id!r} has neither a key nor a reason why its tokens are not marked")
+    if reason in MARKED:
+        raise LedgerError(f"reason {reason!r} is a channel, expected why no token is marked")
     ids = content.token_ids
     fates = fates_of(epoch, ids) if epoch is not None and reason is None else {reason or "": len(ids)} if ids else {}
     record = Served(

@@ -27,8 +27,18 @@ def _salt() -> str:
 
 class _Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def to_json(self) -> bytes:
-        """The bytes that are digested and sealed."""
-        return msgspec.json.encode(self)
+        """The bytes that are digested and sealed.
+
+        Raises:
+            LedgerError: a surrogate without its other half, or a value of another type.
+        """
+        try:
+            return msgspec.json.encode(self)
+        except (TypeError, ValueError, OverflowError) as error:  # their messages quote types and single characters
+            raise LedgerError(f"{type(self).__name__.lower()} cannot be written as JSON: {error}") from None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(<hidden>)"  # what was asked is sealed, and does not go into a log beside it
 
     def digest(self) -> str:
         """Commits to the content, and hides it as long as the salt is hidden."""

@@ -60,9 +60,15 @@ class Ledger:
         self._sealing = sealing
         self._head = START
         self._end = -1  # not known
+        self._descriptor = -1  # not open
+        self._lock: Lock
         self._attach()
-        with self._lock():
-            self._catch_up()
+        try:
+            with self._lock():
+                self._catch_up()
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def create(cls, path: str | Path, *, keeping: Keeping, after: Head = START, time: datetime | None = None) -> Ledger:
@@ -145,9 +151,11 @@ class Ledger:
             return self._head
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        with suppress(OSError):
-            os.close(self._descriptor)
+        """Give the descriptor back; nothing can be appended afterwards."""
+        descriptor, self._descriptor = self._descriptor, -1  # the system gives the number to the next file
+        if descriptor >= 0:
+            with suppress(OSError):
+                os.close(descriptor)
 
     def __enter__(self) -> Ledger:
         return self
@@ -166,12 +174,14 @@ class Ledger:
                     hint="start a new file with radiolabel ledger new --after, sealed for that key",
                 )
         except BaseException:
-            os.close(self._descriptor)
+            self.close()
             raise
         self._process = os.getpid()
         self._end = -1
 
     def _after_fork(self) -> None:
+        if self._descriptor < 0:
+            raise LedgerError(f"ledger {shown(self.path)} was closed", hint="open it again")
         # A child shares the open file, and so the lock, with its parent: it needs one of its own.
         if os.getpid() != self._process:
             self.close()
@@ -194,7 +204,11 @@ class Ledger:
 
     def _catch_up(self) -> None:
         """Find the last record, whoever wrote it, and put right what a dead process left."""
-        size = os.fstat(self._descriptor).st_size
+        status = os.fstat(self._descriptor)
+        size = status.st_size
+        if not status.st_nlink:  # to acknowledge what nobody can read again would be a lie
+            raise LedgerError(f"ledger {shown(self.path)} was removed while it was open",
+                              hint="restore it, or begin the next file with radiolabel ledger new --after")  # fmt: skip
         if size == self._end:
             return
         end, rest = self._last_line_end(size)

@@ -6,7 +6,7 @@ CPU generator uses 32 bits. lefthash: s = key times the last id, however wide th
 is one token. selfhash: s is the least of key (1 + P[id]) (1 + P[token]) over the ids of the context and the token
 itself, in wrapping 64-bit integers, with P a permutation drawn from the key (Kirchenbauer et al. 2023, arXiv
 2306.04634, algorithms 2 and 3).
-Under lefthash the window of id 0 has seed 0 whatever the key is: its list is public, and it is not scored.
+Under lefthash the window of id 0 has seed 0 whatever the key is: the list of that seed is public, and not scored.
 Lists are drawn on the device of the model: those of a CUDA generator are others.
 """
 
@@ -116,8 +116,13 @@ class GreenList(Mark[Rows]):
 
     @property
     def key_bits(self) -> int:
-        """See `Mark`. Not above 32: that many a seed has."""
-        return min(32, 8 * self.decoy_bytes)
+        """See `Mark`. Not above 32: that many a seed has.
+
+        Unless key times id exceeds 64 bits, key and key + 2^(32 - t) give one seed to each id that 2^t divides. Up to
+        t = 8 such windows are taken to be enough for another key's text to be found.
+        """
+        wraps = self.seeding == "selfhash" or self.decoy_bytes > 6
+        return min(32 if wraps else 24, 8 * self.decoy_bytes)
 
     @property
     def decoy_bytes(self) -> int:
@@ -143,8 +148,9 @@ class GreenList(Mark[Rows]):
 
     def score(self, inputs: Rows) -> Scored:
         """See `Mark`."""
-        seeds, keyed = self._seeds(*inputs)
-        keyed &= inputs[1] < self.vocabulary  # beyond it, tokens are red for every key
+        seeds = self.seeds(*inputs)
+        # Seed 0 is that of id 0 under every key; tokens beyond the vocabulary are red under every key.
+        keyed = (seeds != 0) & (inputs[1] < self.vocabulary)
         # Pairs of one seed and token are one input, and in this order the pairs of a list are together.
         order = np.unique(seeds[keyed] << np.uint64(32) | inputs[1][keyed])
         lists, starts = np.unique(order >> np.uint64(32), return_index=True)
@@ -158,18 +164,17 @@ class GreenList(Mark[Rows]):
         law = GreenLists(self.size / self.vocabulary + self.size / 2**32)
         return Scored(len(order), len(keyed) - keyless - len(order), keyless, green, law)
 
-    def _seeds(self, windows: Ids, tokens: Ids) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        """The 32 bits that the generator uses of each pair's seed, and whether the key enters them."""
+    def seeds(self, windows: Ids, tokens: Ids) -> NDArray[np.uint64]:
+        """The 32 bits that the generator uses of each pair's seed: (n,)."""
         if self.seeding == "lefthash":
             ids, at = np.unique(windows[:, -1], return_inverse=True)
-            seeds = [self._number * int(i) for i in ids]
-            return _low(seeds)[at], windows[:, -1] != 0
+            return _low([self._number * int(i) for i in ids])[at]
         table = _table(self._number & 0xFFFFFFFF)
         # Wrapping products, as 64-bit tensors have them.
         last = (table[tokens % TABLE_SIZE] + 1)[:, None]
         ids = np.column_stack([windows, tokens])
         products = np.array([self._number], dtype=np.int64) * (table[ids % TABLE_SIZE] + 1) * last
-        return _low(products.min(axis=1).tolist()), np.ones(len(tokens), dtype=bool)
+        return _low(products.min(axis=1).tolist())
 
     @property
     def _number(self) -> int:

@@ -106,8 +106,12 @@ class Gumbel(Mark[Hashed]):
 
     @property
     def key_bits(self) -> int:
-        """See `Mark`. Not above 32: that many the state keeps."""
-        return min(32, 8 * byte_length(_number(self.key)))
+        """See `Mark`. Not above 32: that many the state keeps.
+
+        Of two keys, either may be either of another provider's two, and half the mark is enough: four chances.
+        """
+        keys = [k for k in (self.key, self.key_b) if k is not None]
+        return min(32, *(8 * byte_length(_number(k)) for k in keys)) - 2 * (len(keys) - 1)
 
     @property
     def decoy_bytes(self) -> int:

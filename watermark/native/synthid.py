@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from math import comb
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -36,6 +37,7 @@ MULTIPLIER: Final = 6364136223846793005  # Knuth's MMIX constant, as both packag
 LAYERS: Final = 30
 MAX_LAYERS: Final = 64
 MAX_TABLE: Final = 2**24
+RARE: Final = 1e-3  # of 30 random keys modulo 65,536 two or more repeat with probability 2e-5
 _KNOWN: Final = ("ngram_len", "keys", "sampling_table_size", "sampling_table_seed", "context_history_size",
                  "skip_first_ngram_calls", "debug_mode", "device")  # fmt: skip
 _INT64: Final = 2**63 - 1
@@ -73,6 +75,7 @@ class SynthId(Mark[Shifts]):
     def configuration(cls, key: bytes) -> dict[str, Any]:
         """For `SynthIDTextWatermarkingConfig.from_dict`."""
         keys = [int.from_bytes(key[i : i + 8], "little") >> 1 for i in range(0, len(key), 8)]
+        _refuse_not_random(keys, 2**16)
         return {"ngram_len": 5, "keys": keys}
 
     @classmethod
@@ -90,12 +93,7 @@ class SynthId(Mark[Shifts]):
         size = unsigned(configuration.get("sampling_table_size", 2**16), "sampling_table_size", MAX_TABLE, 2)
         if size & (size - 1):
             raise KeyFileError("sampling_table_size is not a power of two")
-        # Random keys fall into the lower half in every layer with probability 2^-layers.
-        if all(0 <= n < size // 2 for n in numbers):
-            raise KeyFileError(
-                f"keys are all below {size // 2}: the p-value takes them for random modulo {size}",
-                hint="keys of documentation and examples are known to all; make new ones with radiolabel provision",
-            )
+        _refuse_not_random(numbers, size)
         return cls(
             keys=Secret(b"".join(n.to_bytes(8, "little", signed=True) for n in numbers)),
             ngram_len=unsigned(configuration.get("ngram_len"), "ngram_len", MAX_WIDTH + 1, 2),
@@ -159,6 +157,23 @@ class SynthId(Mark[Shifts]):
         at = (x[:, None] + self.shifts()) & (self.table_size - 1)
         bits: NDArray[np.uint8] = _shifted_table(self.table_seed, self.table_size)[at]
         return bits
+
+
+def _refuse_not_random(keys: list[int], size: int) -> None:
+    """Refuse keys that do not look drawn at random modulo `size`, which the law over keys takes them for.
+
+    Refusing more keys makes no false alarm more likely.
+    """
+    hint = "make new ones with radiolabel provision, from another epoch key if it wrote these"
+    # Random keys fall into the lower half in every layer with probability 2^-layers.
+    if all(0 <= k < size // 2 for k in keys):
+        raise KeyFileError(
+            f"keys are all below {size // 2}, as in documentation and examples, which are known to all", hint=hint
+        )
+    # Layers of one key have one sum, not independent ones. Each of the r layers that repeat hits one of m values.
+    m, r = len(keys), len(keys) - len({k % size for k in keys})
+    if r and comb(m, r) * (m / size) ** r < RARE:
+        raise KeyFileError(f"{r} of {m} keys are another one modulo {size}, as hardly any random keys are", hint=hint)
 
 
 def ngram_hashes(ngrams: Ids) -> NDArray[np.uint64]:

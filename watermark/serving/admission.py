@@ -15,7 +15,7 @@ import heapq
 import secrets
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from watermark.errors import Error, Refused, TicketError
 from watermark.sampling import Request, Sampler
@@ -76,7 +76,14 @@ class Admission:
         self._decide(ticket, time.time() if now is None else now)
 
     def admit(
-        self, ticket: str | None, *, greedy: bool, answer: int = 0, now: float | None = None, own_id: str = ""
+        self,
+        ticket: str | None,
+        *,
+        greedy: bool,
+        answer: int = 0,
+        step: int = 1,
+        now: float | None = None,
+        own_id: str = "",
     ) -> Marked | Unmarked:
         """Decide about one answer, once.
 
@@ -84,7 +91,9 @@ class Admission:
             ticket: what the request carried, or None.
             greedy: the answer is drawn without randomness.
             answer: its number among the answers of one request (`n > 1`); it has the id `ID.k` for k > 0, and a
-                number that was used gives way to the next free one.
+                number that was used gives way to a free one.
+            step: from one free number to the next: engines that serve the same requests side by side, and do not see
+                each other's answers, begin apart and step over each other's numbers.
             now: Unix time in seconds.
             own_id: for an answer without a ticket, an id that the engine's processes agree on and never use
                 twice; a random one if empty.
@@ -107,7 +116,7 @@ class Admission:
         if found is None:
             self.metrics.request("anonymous")
             return Marked(sampler, self._anonymous(own_id))
-        number = self._used.next((found.epoch, found.request), answer, expires=found.expires, now=now)
+        number = self._used.next((found.epoch, found.request), answer, step=step, expires=found.expires, now=now)
         self.metrics.request("marked")
         name = f"{found.request}.{number}" if number else found.request
         return Marked(sampler, Request(name, account=found.account, cohort=found.cohort))
@@ -152,31 +161,39 @@ class Admission:
         return Request(own_id or secrets.token_hex(16), account=s.anonymous_account, cohort=s.anonymous_cohort)
 
 
+@dataclass
+class _Used:
+    until: int = 0
+    numbers: set[int] = field(default_factory=set)
+    highest: int = -1
+
+
 class _UsedTickets:
     """Which answers of which request were drawn, until its last ticket expires."""
 
     def __init__(self) -> None:
-        self._drawn: dict[tuple[str, str], tuple[int, set[int]]] = {}
+        self._drawn: dict[tuple[str, str], _Used] = {}
         self._expiries: list[tuple[int, tuple[str, str]]] = []
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._drawn)
 
-    def next(self, key: tuple[str, str], answer: int, *, expires: int, now: float) -> int:
-        """The number under which the answer is drawn: `answer`, or one above all that were."""
+    def next(self, key: tuple[str, str], answer: int, *, expires: int, now: float, step: int = 1) -> int:
+        """The number under which the answer is drawn: `answer`, or a step above all that were."""
         with self._lock:
             self._forget(now)
-            until, numbers = self._drawn.get(key, (0, set()))
-            if expires > until:  # the gateway may mint a second ticket for one request
-                self._drawn[key] = expires, numbers
+            used = self._drawn.setdefault(key, _Used())
+            if expires > used.until:  # the gateway may mint a second ticket for one request
+                used.until = expires
                 heapq.heappush(self._expiries, (expires, key))
-            number = answer if answer not in numbers else max(numbers) + 1
-            numbers.add(number)
+            number = answer if answer not in used.numbers else used.highest + step
+            used.numbers.add(number)
+            used.highest = max(used.highest, number)  # kept, so that thousands of answers do not search each other
             return number
 
     def _forget(self, now: float) -> None:
         while self._expiries and self._expiries[0][0] <= now:
             _, key = heapq.heappop(self._expiries)
-            if key in self._drawn and self._drawn[key][0] <= now:
+            if key in self._drawn and self._drawn[key].until <= now:
                 del self._drawn[key]

@@ -6,6 +6,7 @@ A key that was handed out goes on working: an answer ends under the key it began
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -126,8 +127,9 @@ class Keyring:
         with self._lock:
             try:
                 paths = sorted(path for path in self.directory.iterdir() if path.name.endswith(SUFFIX))
-            except OSError as error:
-                raise KeyFileError(f"key directory {self.directory} cannot be read: {error.strerror}") from None
+            except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+                reason = (isinstance(error, OSError) and error.strerror) or error
+                raise KeyFileError(f"key directory {str(self.directory)!r} cannot be read: {reason}") from None
             files: dict[str, tuple[_Stamp, Loaded | None]] = {}
             bad: dict[str, Error] = {}
             for path in paths:
@@ -159,6 +161,9 @@ class Keyring:
         return epochs
 
     def _read(self, path: Path, before: Loaded | None) -> Loaded:
+        # A named pipe would wait for a writer, and all other keys with it.
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise KeyFileError(f"key file {path} is not a file")
         key = read_key(path)
         if not isinstance(key, EpochKey):
             raise KeyFileError(f"key file {path} is not an epoch key: an engine needs no other")

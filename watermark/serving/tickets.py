@@ -46,7 +46,10 @@ class Ticket:
     cohort: str = ""
 
     def __post_init__(self) -> None:
-        for name in (self.epoch, self.request, *filter(None, (self.account, self.cohort))):
+        for slot in (self.account, self.cohort):
+            if slot != "":
+                check_name(slot)
+        for name in (self.epoch, self.request):
             check_name(name)
         if len(self.request) > MAX_REQUEST or _NUMBERED.search(self.request):
             raise Error(
