@@ -21,7 +21,7 @@ import secrets
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
@@ -31,13 +31,11 @@ from vllm.v1.sample.logits_processor.interface import LogitsProcessor, MoveDirec
 from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsProcessor as LogitsProcessorV2
 from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsProcRequestState
 
-from watermark.candidates import Row as Candidates
-from watermark.engines.tensors import candidates
-from watermark.engines.vllm_rows import QUEUE, Asked, Batch, Desk, Drawing, Row
+from watermark.engines.draw import draw
+from watermark.engines.vllm_rows import QUEUE, Asked, Batch, Desk, Drawing
 from watermark.engines.vllm_slots import Slots
 from watermark.engines.vllm_truncation import Rule, temper, truncate
 from watermark.errors import Error, Refused, SettingsError
-from watermark.sampling import Sampler
 from watermark.serving.metrics import Silent
 from watermark.serving.service import Service
 from watermark.serving.settings import CONFIG, Settings
@@ -194,7 +192,7 @@ class Radiolabel(LogitsProcessor, LogitsProcessorV2):
             rules = [row.asked.rule for _, row in rows]
             if ctx is not None:
                 part = temper(part, rules)
-            drawn = _draw([row for _, row in rows], truncate(part, rules))
+            drawn = draw([row for _, row in rows], truncate(part, rules))
             tokens |= dict(zip(indices, drawn, strict=True))
         if tokens:
             logits[list(tokens)] = -torch.inf
@@ -260,41 +258,6 @@ def _is_off() -> bool:
 
 def _is_named(vllm_config: Any) -> bool:
     return bool(vllm_config.model_config.logits_processors)
-
-
-def _draw(rows: Sequence[Row], logits: torch.Tensor) -> list[int]:
-    """The token of each row, and for a row that has no candidate the one that ends the answer."""
-    found, tokens = candidates(logits), [row.asked.end for row in rows]
-    of: dict[Sampler, list[int]] = {}
-    for index, row in enumerate(rows):
-        assert row.sampler is not None
-        of.setdefault(row.sampler, []).append(index)
-    for sampler, mine in of.items():
-        try:
-            drawn = _propose(sampler, rows, found, mine)
-        except Error:
-            # One request's own options can leave it nothing to draw: that is no reason to end the others.
-            mine = [index for index in mine if _can_draw(found[index])]
-            drawn = _propose(sampler, rows, found, mine)
-        for index, (token, fate) in zip(mine, drawn, strict=True):
-            rows[index].propose(token, fate)
-            tokens[index] = token
-    return tokens
-
-
-def _propose(
-    sampler: Sampler, rows: Sequence[Row], found: Sequence[Candidates], mine: Sequence[int]
-) -> list[tuple[int, str]]:
-    responses = [response for index in mine if (response := rows[index].response)]
-    return sampler.propose_rows(responses, [found[index] for index in mine])
-
-
-def _can_draw(left: Candidates) -> bool:
-    try:
-        left.check("")
-    except Error:
-        return False
-    return True
 
 
 def _ticket(params: Any) -> str | None:
