@@ -17,7 +17,7 @@ def test_the_order_is_that_of_all_lines_however_few_fit_in_memory(lines, at_once
 def test_what_waits_has_no_name_and_is_where_the_output_is(tmp_path, monkeypatch):
     folders = []
     taken = ascending.__globals__["tempfile"].TemporaryFile
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: folders.append(dir) or taken(dir=dir))  # noqa: A002
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: folders.append(dir) or taken(dir=dir))
     found = ascending((b"%03d\n" % (i * 7 % 100) for i in range(100)), str(tmp_path), at_once=40)
     first = next(found)
     assert (first, os.listdir(tmp_path), folders) == (b"000\n", [], [str(tmp_path)] * 10)
