@@ -24,6 +24,7 @@ EXPERIMENTS: Final = (
     "ring",
     "crowd",
     "access",
+    "joined",
 )
 
 

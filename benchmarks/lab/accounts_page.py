@@ -272,3 +272,37 @@ def false(test: dict[str, Any], kind: str) -> str:
     """Campaigns with an ordinary account named."""
     wrong = test[f"false_{kind}"]
     return f"{wrong['campaigns']} (at most {100 * wrong['interval'][1]:.1f} %)"
+
+
+def joined_part(record: dict[str, Any]) -> Iterator[str]:
+    """Twins and marks together."""
+    yield (
+        "The students of the section above, where all is seen. Each also answered the 4,000 prompts of the stock four "
+        "times, and its answers, as one text, were traced under the keys of all 200 accounts (`radiolabel trace`): an "
+        "e-value of each account's own mark. The product of the two e-values of an account is an e-value, since the "
+        "student's own answers depend on no coin. *e*: log10, quartiles over accounts. *z*: mean of the accounts' "
+        "marks, in standard deviations of one. Named: e-BH at a false discovery rate of "
+        f"{FDR:g} over 200 accounts."
+    )
+    rows = []
+    for run in record.values():
+        how = run["configuration"]
+        for way, roles in run["ways"].items():
+            own, rest = roles[RING], roles["ordinary"]
+            rows.append(
+                (how["epochs"], way, " / ".join(f"{x:.1f}" for x in own["log10_e"]),
+                 f"{own['fdr']} of {own['accounts']}", " / ".join(f"{x:.1f}" for x in rest["log10_e"]),
+                 f"{rest['fdr']} of {rest['accounts']}",
+                 f"{run['z']['ring']:+.2f} / {run['z']['others']:+.2f}" if way == "mark" else "")
+            )  # fmt: skip
+    yield table(
+        ("passes", "by", "e, ring", "ring named", "e, ordinary", "ordinary named", "z, ring / all others"), rows
+    )
+    marks = [run["ways"]["mark"][RING] for run in record.values()]
+    hits, many = sum(m["fdr"] for m in marks), sum(m["accounts"] for m in marks)
+    yield (
+        f"**A miss**: by their own mark in what the students say {hits} of {many} accounts of the ring are named. A "
+        "quarter of the windows of a hundredth of the training is too little for the closed test, and an e-value "
+        "below one costs the product what the mark does not bring: decide before looking whether marks are joined. "
+        "Served text itself is another matter: there the mark names its account (`python -m benchmarks.trace`)."
+    )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.lab.accounts_page import access_part, crowd_part, ring_part
+from benchmarks.lab.accounts_page import access_part, crowd_part, joined_part, ring_part
 from benchmarks.lab.tables import table
 
 RESULTS: Final = Path("benchmarks/results")
@@ -209,6 +209,9 @@ def family_part(record: dict[str, Any]) -> Iterator[str]:
     if "access" in record:
         yield "## Through which accounts: what the suspect lets be seen"
         yield from access_part(record["access"])
+    if "joined" in record:
+        yield "## Through which accounts: twins and marks together"
+        yield from joined_part(record["joined"])
     if "marks" in record:
         yield "## Closed and open tests by share, scheme and width"
         yield from marks_part(record["marks"])
