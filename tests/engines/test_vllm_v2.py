@@ -51,7 +51,9 @@ class Runner:
         from vllm.v1.worker.gpu.states import RequestState
 
         self.states = RequestState(rows, 64, 1024, 0, V, torch.device("cpu"), use_dense_all_token_ids=True)
-        (self.plugin,) = build_custom_logits_processors(config, self.states, False, [NAME])
+        # An installation with an entry point is loaded twice; the second one is idle.
+        built = build_custom_logits_processors(config, self.states, False, [NAME])
+        (self.plugin,) = [plugin for plugin in built if not plugin._idle]
         self.tokens: dict[str, list[int]] = {}
 
     def add(self, name: str, params, output=()) -> None:
