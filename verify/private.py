@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from verify.errors import InputError
+from watermark.secret import write_secret_file
 
 
 def create_private(path: str | Path, data: bytes, name: str) -> None:
@@ -21,25 +22,14 @@ def create_private(path: str | Path, data: bytes, name: str) -> None:
     Raises:
         InputError: the file exists, or cannot be written.
     """
-    created = done = False
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        created = True
-        os.fchmod(descriptor, 0o600)  # whatever the umask
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        done = True
+        write_secret_file(path, data)
     except FileExistsError:
         raise InputError(
             f"{name} exists, and such a file is never overwritten", hint="choose another name, or move it away first"
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{name} cannot be written: {_reason(error)}") from None
-    finally:
-        if created and not done:  # also when interrupted
-            Path(path).unlink(missing_ok=True)
 
 
 def read_private(path: str | Path, name: str, limit: int) -> bytes:

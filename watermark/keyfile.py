@@ -19,7 +19,7 @@ from watermark.errors import KeyFileError
 from watermark.keys import AES_BYTES, NODE_BYTES, AnyKey, CoinKey, EpochKey, GatewayKey, MasterKey, ValueKey, check_name
 from watermark.prf import PRF_ID
 from watermark.schemes import parse
-from watermark.secret import Secret
+from watermark.secret import Secret, write_secret_file
 
 VERSION: Final = 1
 MAX_BYTES: Final = 16 * 1024
@@ -41,25 +41,14 @@ def write_key(key: AnyKey, path: str | Path) -> None:
     else:
         record["secret"] = key.secret.reveal().hex()
     _refuse_dash(path)
-    created = done = False
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        created = True
-        os.fchmod(descriptor, 0o600)  # whatever the umask
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(json.dumps(record, indent=1).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        done = True
+        write_secret_file(path, json.dumps(record, indent=1).encode() + b"\n")
     except FileExistsError:
         raise KeyFileError(
             f"{path} exists, and a key file is never overwritten", hint="choose another name, or move it away first"
         ) from None
     except OSError as error:
         raise KeyFileError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        if created and not done:  # also when interrupted
-            Path(path).unlink(missing_ok=True)
 
 
 def read_key(path: str | Path) -> AnyKey:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import os
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -31,3 +33,26 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled: derive it again where it is needed")
+
+
+def write_secret_file(path: str | Path, data: bytes) -> None:
+    """Write a new file of mode 0600, which is whole and on disk, or not there.
+
+    Raises:
+        FileExistsError: there is a file of this name; it is never overwritten.
+        OSError: it cannot be written.
+        ValueError: the path has a NUL.
+    """
+    created = done = False
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        created = True
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)  # whatever the umask
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        done = True
+    finally:
+        if created and not done:  # also when interrupted
+            Path(path).unlink(missing_ok=True)

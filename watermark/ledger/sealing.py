@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from watermark.errors import LedgerError
+from watermark.secret import write_secret_file
 
 MAX_BYTES: Final = 16 * 1024
 _MAKE: Final = "make one with radiolabel ledger key, or with openssl genpkey -algorithm X25519"
@@ -116,25 +117,14 @@ def new_sealing_key(path: str | Path) -> SealingKey:
     name = _name(path)
     key = X25519PrivateKey.generate()
     data = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    created = done = False
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        created = True
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)  # whatever the umask
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        done = True
+        write_secret_file(path, data)
     except FileExistsError:
         raise LedgerError(
             f"{name} exists, and a key file is never overwritten", hint="choose another name, or move it away first"
         ) from None
     except (OSError, ValueError) as error:
         raise LedgerError(f"{name} cannot be written: {_reason(error)}") from None
-    finally:
-        if created and not done:  # also when interrupted
-            Path(path).unlink(missing_ok=True)
     return SealingKey(key)
 
 

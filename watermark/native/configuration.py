@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from watermark.errors import KeyFileError
+from watermark.secret import write_secret_file
 
 MAX_BYTES: Final = 64 * 1024
 
@@ -53,16 +54,8 @@ def write_configuration(record: dict[str, Any], path: str | Path) -> None:
         KeyFileError: the file exists, or cannot be written.
     """
     _refuse_dash(path)
-    created = done = False
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        created = True
-        os.fchmod(descriptor, 0o600)  # whatever the umask
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(json.dumps(record, indent=1).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        done = True
+        write_secret_file(path, json.dumps(record, indent=1).encode() + b"\n")
     except FileExistsError:
         raise KeyFileError(
             f"{path} exists, and a file with a key is never overwritten",
@@ -70,9 +63,6 @@ def write_configuration(record: dict[str, Any], path: str | Path) -> None:
         ) from None
     except OSError as error:
         raise KeyFileError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        if created and not done:  # also when interrupted
-            Path(path).unlink(missing_ok=True)
 
 
 def _refuse_dash(path: str | Path) -> None:
