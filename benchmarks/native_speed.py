@@ -4,7 +4,8 @@
         [--vllm-python PATH] [--sglang-python PATH] [--transformers-python PATH]
         [-o benchmarks/results/native_speed.json]
 
-One thread, one core. Ours is ids to log10 p, distinct over the corpus included, median over repeats with its spread.
+One thread, one core. Ours is ids to log10 p, distinct over the corpus included, median over repeats with its spread:
+the scorer of the engine's own mark, and beside it the closed test of our own mark (gumbel, the same width or 3).
 Each peer's detector runs in its own environment as a subprocess, on the first ids of the same sequence, and is timed
 there once for every repeat, without its imports; an environment that is not named is reported as not run.
 Tokens are synthetic: documents of 256 ids with a Zipf law over a vocabulary of 49,152.
@@ -18,11 +19,16 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.throughput import BATCH, epoch
+from verify import scoring
+from verify.hypotheses import closed
 from verify.native.pairs import Corpus, distinct_rows, pair_rows
 from verify.native.tails import log10_p
 from watermark.native import AnyMark
@@ -30,6 +36,7 @@ from watermark.native.greenlist import GreenList
 from watermark.native.sglang import Gumbel as Sglang
 from watermark.native.synthid import SynthId
 from watermark.native.vllm import DualKeyGumbel, Gumbel
+from watermark.prf import MAX_WIDTH
 from watermark.secret import Secret
 from watermark.windows import Ids, TokenBatch, windowed
 
@@ -95,6 +102,27 @@ def score(mark: AnyMark, batch: TokenBatch) -> float:
     return log10_p(scored.law, scored.n, scored.total)
 
 
+def own(batch: TokenBatch, width: int) -> float:
+    """Ids to log10 p of our own mark."""
+    ids, size = batch.ids, BATCH // DOCUMENT * DOCUMENT
+    parts = (ids[i : i + size] for i in range(0, ids.size, size))
+    batches = (TokenBatch(part, np.arange(0, part.size + 1, DOCUMENT)) for part in parts)
+    key = epoch(width=width).value_key("fleet")
+    found = scoring.score(scoring.merge((scoring.summarize(b, width) for b in batches), width).pairs, key)
+    return float(closed.log10_p(key.deployment.scheme.law, found.n, found.total))
+
+
+def timed(run: Callable[[], float], tokens: int, repeats: int) -> list[float]:
+    """Tokens a second of each repeat, after one that is not counted."""
+    run()
+    rates = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        run()
+        rates.append(tokens / (time.perf_counter() - began))
+    return rates
+
+
 def peer_seconds(python: str, setup: str, ids: Ids, repeats: int) -> list[float]:
     """Seconds of a peer's detector for each repeat, in its own environment."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -126,28 +154,32 @@ def main() -> None:
     ids = np.minimum(np.random.default_rng(0).zipf(1.2, options.tokens), VOCABULARY).astype(np.uint32) - np.uint32(1)
     ids = ids[: ids.size // DOCUMENT * DOCUMENT]
     record: dict[str, Any] = {"tokens": ids.size, "repeats": options.repeats, "marks": {}}
+    whole = TokenBatch(ids, np.arange(0, ids.size + 1, DOCUMENT))
     for name, (mark, most, engine, peer_tokens) in MARKS.items():
-        part = ids[:most]
+        part, width = ids[:most], min(mark.width, MAX_WIDTH)
         batch = TokenBatch(part, np.arange(0, part.size + 1, DOCUMENT))
-        score(mark, batch)
-        rates = []
-        for _ in range(options.repeats):
-            began = time.perf_counter()
-            score(mark, batch)
-            rates.append(part.size / (time.perf_counter() - began))
-        found: dict[str, Any] = {"radiolabel ids/s": spread(rates), "tokens": part.size}
-        line = f"{name:24} {np.median(rates):12,.0f} ids/s ({min(rates):,.0f} to {max(rates):,.0f})"
+        rates = {
+            "scorer": timed(partial(score, mark, batch), part.size, options.repeats),
+            f"own mark, width {width}": timed(partial(own, whole, width), ids.size, options.repeats),
+        }
+        found: dict[str, Any] = {"tokens": part.size, "own tokens": ids.size}
+        found |= {f"{who} ids/s": spread(values) for who, values in rates.items()}
         python = getattr(options, f"{engine}_python")
+        theirs: list[float] = []
         if python is None:
             found["peer"] = "not run"
         else:
             theirs = [peer_tokens / s for s in peer_seconds(python, PEERS[name], ids[:peer_tokens], options.repeats)]
-            ratios = [a / b for a, b in zip(rates, theirs, strict=True)]
-            found |= {"peer ids/s": spread(theirs), "peer tokens": peer_tokens, "ratio": spread(ratios)}
-            line += f"   {engine} {np.median(theirs):9,.0f}   ratio {np.median(ratios):.3g}"
-            line += f" ({min(ratios):.3g} to {max(ratios):.3g})"
+            found |= {"peer ids/s": spread(theirs), "peer tokens": peer_tokens}
+            print(f"{name:24} {engine:24} {np.median(theirs):12,.0f} ids/s")
+        for who, values in rates.items():
+            line = f"{name:24} {who:24} {np.median(values):12,.0f} ids/s ({min(values):,.0f} to {max(values):,.0f})"
+            if theirs:
+                ratios = spread([a / b for a, b in zip(values, theirs, strict=True)])
+                found[f"{who}, times peer"] = ratios
+                line += f"   times peer {ratios['median']:.3g} ({ratios['min']:.3g} to {ratios['max']:.3g})"
+            print(line, flush=True)
         record["marks"][name] = found
-        print(line)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(record, indent=1) + "\n")
 

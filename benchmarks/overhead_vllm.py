@@ -1,140 +1,132 @@
-"""What the mark costs in vLLM: tokens a second plain against marked, same engine options, in alternating runs.
+"""What the mark costs in vLLM: two engines in one process, plain and marked, take turns with the same batches.
 
-    python -m benchmarks.overhead_vllm --model FOLDER
+    python -m benchmarks.overhead_vllm [--tokens 32] [--repeats 7] [-o benchmarks/results/overhead_vllm.json]
 
-It runs where vLLM is installed. Each run is an offline engine in a process of its own: `plain` without the plugin,
-`marked` with it, a ticket for every request, and the keys of this benchmark. In one process a batch of B requests of
-`--tokens` tokens each is timed `--repeats` times after a warm-up; the processes alternate `--rounds` times.
-
-On a machine that others use the spread says how much the ratio means: run it on an idle one.
+It runs where vLLM is installed. Both engines have the same options; `plain` has no plugin that marks, `marked` has the
+plugin, a ticket for every request, accounts, and the keys of this benchmark. A turn times B requests of `--tokens`
+tokens each, from the prompt on; a ratio is marked over plain time within one turn, and intervals are of the median over
+turns.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.ratios import spread, turns, write_json
 from watermark.deployment import Deployment
-from watermark.keyfile import read_key, write_key
+from watermark.keyfile import write_key
 from watermark.keys import EpochKey, MasterKey
 from watermark.serving.tickets import Ticket, mint
 
 NAME: Final = "watermark.engines.vllm:Radiolabel"
-SETTINGS: Final[dict[str, dict[str, Any]]] = {"temperature 1": {}, "top-p 0.9": {"top_p": 0.9}}
+SETTINGS: Final[dict[str, dict[str, Any]]] = {
+    "temperature 0.8, top-p 0.95, top-k 50": {"temperature": 0.8, "top_p": 0.95, "top_k": 50},
+    "temperature 1, top-k 50": {"top_k": 50},
+    "temperature 1, top-p 0.9": {"top_p": 0.9},
+    "temperature 1": {},
+}
 BATCHES: Final = (1, 8, 32)
+PROMPT: Final = "Once upon a time there was"
 RESULTS: Final = Path(__file__).parent / "results" / "overhead_vllm.json"
 
+Run = Callable[[int], float]
 
-def measure(model: str, keys: str, tokens: int, repeats: int) -> dict[str, list[float]]:
-    """Tokens a second of one engine, by sampling setting and batch.
+
+def cases(model: str, epoch: EpochKey, keys: str, tokens: int) -> Iterator[tuple[str, int, dict[str, Run]]]:
+    """(sampling, batch, what each engine does in a turn and in how many seconds).
 
     Args:
         model: folder of the model.
-        keys: folder of the epoch key, or empty for an engine without the plugin.
+        epoch: the key that draws.
+        keys: folder of its key file.
         tokens: of each answer.
-        repeats: timed batches.
     """
     from vllm import LLM, SamplingParams
 
-    options: dict[str, Any] = {"logits_processors": [NAME]} if keys else {}
-    llm = LLM(model=model, max_model_len=512, max_num_seqs=32, enforce_eager=True, seed=0, **options)
-    epoch = read_key(Path(keys) / "epoch.key") if keys else None
-    found: dict[str, list[float]] = {}
+    options: dict[str, Any] = {"max_model_len": 512, "max_num_seqs": 32, "enforce_eager": True, "seed": 0}
+    engines = {"plain": LLM(model=model, **options)}
+    switched_on = {"RADIOLABEL_KEYS": keys, "RADIOLABEL_MODE": "enforce"}
+    os.environ |= switched_on  # the engine's process reads them; this one has no door, so that plain requests pass
+    engines["marked"] = LLM(model=model, logits_processors=[NAME], **options)
+    for name in switched_on:
+        del os.environ[name]
+
+    def run(kind: str, sampling: dict[str, Any], batch: int) -> Run:
+        def timed(turn: int) -> float:
+            extra = [_extra(epoch, turn, i) if kind == "marked" else None for i in range(batch)]
+            params = [SamplingParams(max_tokens=tokens, ignore_eos=True, **sampling, extra_args=e) for e in extra]
+            begin = time.perf_counter()
+            engines[kind].generate([PROMPT] * batch, params, use_tqdm=False)
+            return time.perf_counter() - begin
+
+        return timed
+
     for name, sampling in SETTINGS.items():
         for batch in BATCHES:
-            speeds = []
-            for run in range(repeats + 1):
-                params = [
-                    SamplingParams(max_tokens=tokens, ignore_eos=True, **sampling, extra_args=_extra(epoch, i))
-                    for i in range(batch)
-                ]
-                begin = time.perf_counter()
-                llm.generate(["Once upon a time there was"] * batch, params, use_tqdm=False)
-                if run:  # the first warms up
-                    speeds.append(batch * tokens / (time.perf_counter() - begin))
-            found[f"{name}, batch {batch}"] = speeds
-    return found
+            yield name, batch, {kind: run(kind, sampling, batch) for kind in engines}
 
 
-def _extra(epoch: object, number: int) -> dict[str, str] | None:
-    if not isinstance(epoch, EpochKey):
-        return None
-    request, expires = f"r-{number}-{time.monotonic_ns()}", int(time.time()) + 3600
+def _extra(epoch: EpochKey, turn: int, number: int) -> dict[str, str]:
+    request, expires = f"r-{turn}-{number}-{time.monotonic_ns()}", int(time.time()) + 3600
     ticket = Ticket(epoch=epoch.name, request=request, account=f"acct-{number % 16}", expires=expires)
     return {"radiolabel": mint(epoch.gateway_key(), ticket)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark and write its result."""
+    """Run the benchmark; the result is written after every case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="folder of the model, as transformers saves it")
-    parser.add_argument("--tokens", type=int, default=48)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--one", choices=("plain", "marked"), help=argparse.SUPPRESS)
-    parser.add_argument("--keys", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--model", default="", help="folder of a model, as transformers saves it; else SmolLM2")
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    if options.one:
-        found = measure(options.model, options.keys, options.tokens, options.repeats)
-        options.out.write_text(json.dumps(found))
-        return
-    speeds: dict[str, dict[str, list[float]]] = {"plain": {}, "marked": {}}
+    os.environ |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    batches: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        deployment = Deployment.parse(shares="fleet=0.5,account=0.25,leaf=0.25")
-        write_key(MasterKey.generate().epoch("bench", deployment=deployment), Path(folder) / "epoch.key")
-        for number in range(2 * options.rounds):
-            # Which one goes first changes from round to round.
-            kind = ("plain", "marked")[(number + number // 2) % 2]
-            for name, values in _run(kind, folder, options).items():
-                speeds[kind].setdefault(name, []).extend(values)
-    cases = [_case(name, plain, speeds["marked"][name]) for name, plain in speeds["plain"].items()]
-    result = {
-        "command": f"python -m benchmarks.overhead_vllm --model {Path(options.model).name} --tokens {options.tokens}"
-        f" --repeats {options.repeats} --rounds {options.rounds}",
-        "cores": os.cpu_count(),
-        "cases": cases,
-    }
-    options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
-    for case in cases:
-        low, high = case["ratio_range"]
-        print(f"{case['name']:24} {case['plain']:7.1f} {case['marked']:7.1f} tokens/s  {case['ratio']:.3f}", end=" ")
-        print(f"({low:.3f} to {high:.3f})")
+        model = options.model or _save_smollm2(f"{folder}/model")
+        epoch = MasterKey.generate().epoch(
+            "bench", deployment=Deployment.parse(shares="fleet=0.5,account=0.25,leaf=0.25")
+        )
+        Path(folder, "keys").mkdir()
+        write_key(epoch, Path(folder, "keys", "epoch.key"))
+        for sampling, batch, contestants in cases(model, epoch, f"{folder}/keys", options.tokens):
+            seconds = turns(contestants, options.repeats)
+            ratios = [m / p for m, p in zip(seconds["marked"], seconds["plain"], strict=True)]
+            rates = {kind: spread([batch * options.tokens / s for s in seconds[kind]]) for kind in seconds}
+            r = spread(ratios)
+            wall = {"marked_over_plain_time": r, "tokens_per_second": rates}
+            batches.append({"sampling": sampling, "batch": batch, "wall": wall})
+            print(f"{sampling:38} batch {batch:2}  plain {rates['plain']['median']:6.1f}  marked "
+                  f"{rates['marked']['median']:6.1f} tokens/s  time ratio {r['median']:.3f} "
+                  f"({r['low']:.3f} to {r['high']:.3f})", flush=True)  # fmt: skip
+            record = {
+                "command": f"python -m benchmarks.overhead_vllm --tokens {options.tokens} --repeats {options.repeats}",
+                "model": Path(options.model).name if options.model else "SmolLM2-135M-Instruct, bfloat16",
+                "cores": os.cpu_count(),
+                "load_before": os.getloadavg()[0],
+                "repeats": options.repeats,
+                "tokens": options.tokens,
+                "batches": batches,
+            }
+            write_json(options.output, {"vllm": record})
 
 
-def _run(kind: str, folder: str, options: argparse.Namespace) -> dict[str, list[float]]:
-    out = Path(folder) / "out.json"
-    command = [sys.executable, "-m", "benchmarks.overhead_vllm", "--one", kind, "--model", options.model]
-    command += ["--tokens", str(options.tokens), "--repeats", str(options.repeats), "--out", str(out)]
-    environment = os.environ | {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    if kind == "marked":
-        command += ["--keys", folder]
-        environment |= {"RADIOLABEL_KEYS": folder, "RADIOLABEL_MODE": "enforce"}
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    found: dict[str, list[float]] = json.loads(out.read_text())
-    return found
+def _save_smollm2(folder: str) -> str:
+    import subprocess
+    import sys
 
-
-def _case(name: str, plain: list[float], marked: list[float]) -> dict[str, Any]:
-    ratios = [m / p for m in marked for p in plain]
-    return {
-        "name": name,
-        "plain": statistics.median(plain),
-        "marked": statistics.median(marked),
-        "ratio": statistics.median(marked) / statistics.median(plain),
-        "ratio_range": [min(ratios), max(ratios)],
-        "runs": {"plain": plain, "marked": marked},
-    }
+    code = (
+        "import sys, torch; from watermark.engines.models import load; m = load('smollm2'); "
+        "m.model.to(torch.bfloat16).save_pretrained(sys.argv[1]); m.tokenizer.save_pretrained(sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", code, folder], check=True)  # what it loads stays out of this process
+    return folder
 
 
 if __name__ == "__main__":

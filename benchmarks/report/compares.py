@@ -7,14 +7,34 @@ from typing import Any
 
 from benchmarks.report.blocks import Block, Part, Results, missing, number, percent, ranged, table
 from benchmarks.report.charts import Chart, Series
-from benchmarks.report.costs import as_it_is
 from verify.report.document import Notice, Text
 
 
 def part(results: Results) -> Part:
     """The fifth question."""
-    blocks = (*_faults(results), *as_it_is(results, "native-speed", "Engines' own detectors beside ours, same ids"))
-    return Part("compares", "How does it compare?", blocks)
+    return Part("compares", "How does it compare?", (*_faults(results), *_speeds(results)))
+
+
+def _speeds(results: Results) -> Iterator[Block]:
+    found = results.get("native-speed")
+    if found is None:
+        yield missing("native-speed")
+        return
+    rows = []
+    for mark, record in found.numbers["marks"].items():
+        peer = record.get("peer ids/s")
+        for key, rate in record.items():
+            if key.endswith(" ids/s") and key != "peer ids/s":
+                who = key.removesuffix(" ids/s")
+                times = record.get(f"{who}, times peer")
+                rows.append((mark, who, _middle(rate), _middle(peer) if peer else "not run",
+                             _middle(times) if times else "not run"))  # fmt: skip
+    columns = ("engine's mark", "ours", "ours, ids/s", "the engine's detector, ids/s", "times")
+    yield table("Ids to a p-value on one core, same ids: median (smallest to largest)", columns, rows)
+
+
+def _middle(found: dict[str, float]) -> str:
+    return f"{number(found['median'])} ({number(found['min'])} to {number(found['max'])})"
 
 
 def _faults(results: Results) -> Iterator[Block]:

@@ -11,8 +11,6 @@ from verify.report.document import Table, Text
 
 MOST: Final = 80  # rows of a table of a result that is shown as it is
 AS_IT_IS: Final = {
-    "overhead": "Serving: tokens a second, plain against marked",
-    "overhead-vllm": "Serving with vLLM: tokens a second, plain against marked",
     "ledger-speed": "The served log",
     "open-speed": "The open test",
     "evidence-speed": "Making and checking evidence",
@@ -25,6 +23,7 @@ def part(results: Results) -> Part:
     blocks: list[Block] = [
         *_throughput(results),
         *_verdict(results),
+        *_serving(results),
         *_draws(results),
         *_growth(results),
         *_quality(results),
@@ -102,6 +101,27 @@ def _growth(results: Results) -> Iterator[Block]:
     )  # fmt: skip
     yield table("Tokens, time and memory", ("run", "tokens", "seconds", "CPU seconds", "memory (GB)", "load before"),
                 rows)  # fmt: skip
+
+
+def _serving(results: Results) -> Iterator[Block]:
+    rows = []
+    for name in ("overhead", "overhead-vllm"):
+        found = results.get(name)
+        if found is None:
+            yield missing(name)
+            continue
+        for engine, record in found.numbers.items():
+            if not isinstance(record, dict) or "batches" not in record:
+                continue
+            usual = ", ".join(f"{key} {value}" for key, value in record.get("decoding", {}).items())
+            for case in record["batches"]:
+                wall = case["wall"]
+                rates = wall["tokens_per_second"]
+                rows.append((engine, case.get("sampling", usual), number(case["batch"]), ranged(rates["plain"]),
+                             ranged(rates["marked"]), ranged(wall["marked_over_plain_time"])))  # fmt: skip
+    if rows:
+        columns = ("engine", "sampling", "batch", "plain, tokens/s", "marked, tokens/s", "time, marked over plain")
+        yield table("Serving: plain and marked in turns, median (95 % interval)", columns, rows)
 
 
 def _draws(results: Results) -> Iterator[Block]:

@@ -245,13 +245,29 @@ def test_truncation_keeps_the_tokens_that_vllm_keeps(rule):
             rows = (rng.normal(size=(12, V * 8)) * spread).astype(np.float32)
             rows = np.round(rows * 4) / 4 if ties else rows
             rules = [Rule.of(params, V * 8)] * len(rows)
-            mine = truncate(temper(torch.from_numpy(rows), rules), rules).numpy()
+            tempered = temper(torch.from_numpy(rows), rules)
+            mine = np.full(rows.shape, -np.inf, dtype=np.float32)
+            for row, found in zip(mine, truncate(tempered, rules), strict=True):
+                ids, values = found.compact()
+                row[ids] = values
+                assert found.count == len(ids)
             theirs = np.concatenate([truncated(row, params) for row in rows])
             # Which of equal logits at the edge of top-p stay depends on vLLM's unstable sort; how many does not.
             assert np.array_equal(np.sort(mine, axis=1), np.sort(theirs, axis=1))
             if not ties:
                 assert np.array_equal(mine, theirs)
             assert np.isfinite(mine).any(axis=1).all()
+
+
+@pytest.mark.parametrize(("spread", "rule"), [(1e3, {}), (4e5, {"top_k": 20}), (1e7, {}), (1e20, {"top_k": 20})])
+def test_the_token_survives_beside_logits_of_any_size(config, settings, spread, rule):
+    engine, wanted = Engine(config), Sampler(EPOCH).start(Request("a", account="a"))
+    engine.new("a", parameters(ticket("a"), **rule))
+    for step in range(8):
+        row = (np.random.default_rng(step).normal(size=V) * spread).astype(np.float32)
+        row[:4] = row.max() - np.arange(4, dtype=np.float32)  # more than one token to choose from
+        drawn = engine.step(enter="a" if step == 0 else "", logits=row)["a"]
+        assert drawn == Sampler(EPOCH).draw([wanted], truncated(row, parameters(**rule)))[0]
 
 
 def test_the_law_of_a_token_over_random_keys_is_the_models_own(config, settings, tmp_path):

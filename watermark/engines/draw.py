@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from watermark.candidates import Row as Candidates
-from watermark.engines.tensors import candidates
 from watermark.engines.vllm_rows import Row
 from watermark.errors import Error
 from watermark.sampling import Sampler
 
 
-def draw(rows: Sequence[Row], logits: torch.Tensor) -> list[int]:
+def draw(rows: Sequence[Row], found: Sequence[Candidates]) -> list[int]:
     """The token of each row, and for a row that has no candidate the one that ends the answer.
 
     Args:
         rows: B marked answers.
-        logits: (B, V) floating point, after temperature and truncation; -inf for what was removed.
+        found: the candidates of each, after temperature and truncation.
     """
-    found, tokens = candidates(logits), [row.asked.end for row in rows]
+    tokens = [row.asked.end for row in rows]
     of: dict[Sampler, list[int]] = {}
     for index, row in enumerate(rows):
         assert row.sampler is not None

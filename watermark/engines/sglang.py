@@ -35,6 +35,7 @@ from sglang.srt.sampling.sampling_batch_info import SamplingBatchInfo
 
 from watermark.engines.draw import draw
 from watermark.engines.sglang_answers import Answers
+from watermark.engines.tensors import candidates
 from watermark.engines.vllm_rows import QUEUE, Asked, Desk, Drawing
 from watermark.errors import Error, Refused, SettingsError
 from watermark.serving.metrics import Silent
@@ -215,7 +216,7 @@ class Radiolabel(Sampler):
         logits = weights[indices].float().log()
         if ids is not None:
             logits = torch.full_like(logits, -torch.inf).scatter_(1, ids[indices].long(), logits)
-        drawn = draw([row for _, row in rows], logits)
+        drawn = draw([row for _, row in rows], candidates(logits))
         tokens[indices] = torch.tensor(drawn, dtype=tokens.dtype, device=tokens.device)
         self._service.metrics.drawn(time.perf_counter() - begin)
 

@@ -9,7 +9,7 @@ named on the command line, vLLM refuses what would leave the mark out (speculati
 under asynchronous scheduling.
 
 A request carries its ticket in `vllm_xargs: {"radiolabel": "rl1..."}`. The API server checks it (`validate_params`,
-HTTP 400); the worker finds the keys, truncates as vLLM does, draws, and leaves a row with one candidate.
+HTTP 400); the worker finds the keys, truncates as vLLM does, draws, and leaves a row that only one token can come from.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from watermark.windows import MAX_ID
 
 FIELD: Final = "radiolabel"
 GREEDY: Final = 1e-5  # vllm.v1.sample.sampler._SAMPLING_EPS: below this, vLLM takes the likeliest token
+PEAK: Final = 1e6  # exp of a difference of a few hundred is 0 in float32
 NAME: Final = "watermark.engines.vllm:Radiolabel"
 _log = logging.getLogger("vllm.radiolabel")  # below the logger that vLLM shows
 
@@ -169,7 +170,7 @@ class Radiolabel(LogitsProcessor, LogitsProcessorV2):
     # The draw.
 
     def apply(self, logits: torch.Tensor, ctx: Any = None) -> torch.Tensor:
-        """Turn each marked row into a row with one candidate: the token that the reference sampler draws.
+        """Turn each marked row into one that only the token which the reference sampler draws can come from.
 
         Args:
             logits: (B, V) float32; V1: after temperature and min-p; V2: before.
@@ -185,18 +186,26 @@ class Radiolabel(LogitsProcessor, LogitsProcessorV2):
         if drawing.placeholders:
             self._placeholders(drawing.placeholders)
         rows = [(index, row) for index, row in drawing.rows if row.response is not None]
-        tokens = {index: row.asked.end for index, row in drawing.rows if row.status == "forced"}
+        only = {index: row.asked.end for index, row in drawing.rows if row.status == "forced"}
         if rows:
             indices = [index for index, _ in rows]
             part = logits if len(rows) == len(logits) else logits[indices]
             rules = [row.asked.rule for _, row in rows]
             if ctx is not None:
                 part = temper(part, rules)
-            drawn = draw([row for _, row in rows], truncate(part, rules))
-            tokens |= dict(zip(indices, drawn, strict=True))
-        if tokens:
-            logits[list(tokens)] = -torch.inf
-            logits[list(tokens), list(tokens.values())] = 0.0
+            found = truncate(part, rules)
+            drawn = draw([row for _, row in rows], found)
+            raised = dict(zip(indices, drawn, strict=True))
+            # vLLM truncates again. It sorts faster where there is nothing left, and without top-p finds the k largest
+            # faster where there is.
+            if any(rule.top_p < 1 for rule in rules) or max(row.logits.max(initial=0) for row in found) > PEAK / 2:
+                only |= raised
+            else:
+                logits[indices, drawn] = PEAK
+        if only:
+            logits[list(only)] = -torch.inf
+            logits[list(only), list(only.values())] = 0.0
+        if rows or only:
             self._service.metrics.drawn(time.perf_counter() - begin)
         return logits
 

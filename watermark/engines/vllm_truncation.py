@@ -1,10 +1,12 @@
 """Temperature, min-p, top-k and top-p of a batch, as vLLM 0.32 applies them.
 
-Symbols: B rows, V vocabulary, m how many of the largest logits are looked at first.
+Symbols: B rows, V vocabulary, k and p of top-k and top-p.
 
-On CPUs vLLM sorts the whole vocabulary for top-p. `_nucleus` needs the m largest logits only.
-It keeps the same logits. Of equal ones at the edge vLLM keeps whichever its unstable sort leaves; here it is as many,
-the highest ids. Rows it cannot decide (a wider nucleus, or an edge within rounding of p) go to vLLM's own function.
+On CPUs vLLM sorts the whole vocabulary for top-p. Here a bound that enough logits reach is found first, from the
+largest of every 16, and only those that reach it are sorted.
+The same logits stay. Of equal ones at the edge of top-p vLLM keeps whichever its unstable sort leaves; here it is as
+many, the highest ids. Rows that cannot be decided so (a wide nucleus, or an edge within rounding of p) go to vLLM's own
+functions.
 """
 
 from __future__ import annotations
@@ -14,10 +16,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import torch
 from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p
 
-LOOKED_AT: Final = 1024
+from watermark.candidates import Row
+from watermark.engines.tensors import candidates
+from watermark.schemes import Logits
+from watermark.windows import Ids
+
+LOOKED_AT: Final = 1024  # logits that a nucleus is looked for in
+GROUP: Final = 16  # logits of which the largest stands for all
 # vLLM sums probabilities in float32: closer to p than this, its rounding decides.
 MARGIN: Final = 1e-5
 
@@ -44,6 +53,10 @@ class Rule:
         top_k = params.top_k if 0 < params.top_k < vocabulary else vocabulary
         return cls(params.temperature, params.min_p, top_k, params.top_p)
 
+    def cuts(self, vocabulary: int) -> bool:
+        """Whether top-k or top-p can remove anything."""
+        return self.top_k < vocabulary or self.top_p < 1
+
 
 def temper(logits: torch.Tensor, rules: Sequence[Rule]) -> torch.Tensor:
     """Temperature, then min-p, as Model Runner V2 does after its plugins: a new (B, V) tensor.
@@ -63,24 +76,24 @@ def temper(logits: torch.Tensor, rules: Sequence[Rule]) -> torch.Tensor:
     return logits
 
 
-def truncate(logits: torch.Tensor, rules: Sequence[Rule]) -> torch.Tensor:
-    """Top-k, then top-p; what they remove becomes -inf. It may change `logits`.
+def truncate(logits: torch.Tensor, rules: Sequence[Rule]) -> list[Row]:
+    """The candidates that top-k, then top-p leave in each row.
 
     Args:
-        logits: (B, V) float32, after temperature and min-p.
+        logits: (B, V) float32, after temperature and min-p; they stay as they are.
         rules: one per row.
     """
     size = logits.shape[1]
-    cut = [row for row, rule in enumerate(rules) if rule.top_k < size or rule.top_p < 1]
-    if logits.device.type != "cpu":  # vLLM has kernels there
-        return _vllm(logits, rules) if cut else logits
-    # Without top-p vLLM does not sort.
-    left = [row for row in cut if rules[row].top_p == 1 or not _nucleus(logits[row], rules[row])]
-    for top_p in (True, False):
-        part = [row for row in left if (rules[row].top_p < 1) == top_p]
-        if part:
-            logits[part] = _vllm(logits[part], [rules[row] for row in part])
-    return logits
+    if logits.device.type != "cpu":  # vLLM has kernels there, which write into what they get
+        return candidates(_vllm(logits.clone(), rules) if any(rule.cuts(size) for rule in rules) else logits)
+    values = logits.numpy()
+    found = [_largest(row, rule) if rule.cuts(size) else Row.find(row) for row, rule in zip(values, rules, strict=True)]
+    for sorts in (True, False):  # without top-p vLLM does not sort
+        left = [row for row, rule in enumerate(rules) if found[row] is None and (rule.top_p < 1) == sorts]
+        cut = candidates(_vllm(logits[left], [rules[row] for row in left])) if left else []
+        for row, part in zip(left, cut, strict=True):
+            found[row] = part
+    return [row for row in found if row is not None]
 
 
 def _vllm(logits: torch.Tensor, rules: Sequence[Rule]) -> torch.Tensor:
@@ -93,26 +106,41 @@ def _vllm(logits: torch.Tensor, rules: Sequence[Rule]) -> torch.Tensor:
     return cut
 
 
-def _nucleus(row: torch.Tensor, rule: Rule) -> bool:
-    """Apply top-k and top-p to one row in place, or leave it alone and return False: see above."""
+def _largest(row: Logits, rule: Rule) -> Row | None:
+    """What top-k and top-p leave of (V,) logits, or None: see above."""
     size = len(row)
-    values = row.topk(min(LOOKED_AT, size)).values
-    kept = len(values)
-    if rule.top_k < size:
-        if rule.top_k > len(values):
-            return False
-        kept = int((values >= values[rule.top_k - 1]).sum())  # ties at the edge stay
-        if kept == len(values) < size:
-            return False
-    masses = values[:kept].double()
-    total = masses.logsumexp(0) if rule.top_k < size else row.logsumexp(0).double()
-    before = (masses - total).exp().cumsum(0)  # mass of the j + 1 largest
-    wanted = 1 + int((before[:-1] < rule.top_p).sum())
-    edge, near = values[wanted - 1], before[max(wanted - 2, 0) : wanted] - rule.top_p
-    if (values[-1] == edge and len(values) < size) or bool((near.abs() < MARGIN).any()):
-        return False
-    partly = int((values[:kept] >= edge).sum()) - wanted
-    row.masked_fill_(row < edge, -torch.inf)
-    if partly:
-        row[(row == edge).nonzero()[:partly, 0]] = -torch.inf
-    return True
+    by_k = rule.top_k < size
+    ids = _reaching(row, rule.top_k if by_k else LOOKED_AT)
+    if ids is None:
+        return None
+    values = row[ids]
+    edge = -np.inf
+    if by_k:
+        edge = np.partition(values, len(values) - rule.top_k)[len(values) - rule.top_k]  # ties at the edge stay
+    drop = 0
+    if rule.top_p < 1:
+        order = np.sort(values[values >= edge])[::-1]
+        masses = np.exp((order - order[0]).astype(np.float64))
+        total = masses.sum() if by_k else np.exp(row - order[0]).sum(dtype=np.float64)
+        before = masses.cumsum() / total  # mass of the j + 1 largest
+        wanted = 1 + int(np.count_nonzero(before[:-1] < rule.top_p))
+        near = before[max(wanted - 2, 0) : wanted] - rule.top_p
+        if (wanted == len(order) and not by_k and len(ids) < size) or (np.abs(near) < MARGIN).any():
+            return None
+        edge = order[wanted - 1]
+        drop = int(np.count_nonzero(order >= edge)) - wanted
+    kept = np.flatnonzero((values >= edge) & (values != -np.inf))
+    if drop:
+        kept = np.delete(kept, np.flatnonzero(values[kept] == edge)[:drop])
+    return Row(values[kept], ids[kept].astype(np.uint32), len(kept))
+
+
+def _reaching(row: Logits, count: int) -> Ids | None:
+    """The ids, in order, of all logits that reach a bound which at least `count` reach; None if there is no largest."""
+    if not -np.inf < row.max() < np.inf:
+        return None
+    groups = row[: len(row) // GROUP * GROUP].reshape(GROUP, -1).max(axis=0)
+    if count >= len(groups):
+        return np.arange(len(row), dtype=np.uint32)
+    bound = np.partition(groups, len(groups) - count)[len(groups) - count]
+    return np.flatnonzero(row >= bound).astype(np.uint32)
