@@ -4,7 +4,9 @@
 
 Every prompt is answered `repeats` times at temperature 0.8 and top-p 0.95, by each arm: plain sampling (twice, with
 other seeds: the second says how large noise is), each distortion-free scheme and the green list, which distorts and
-shows that a difference is seen. All windows are on the fleet channel, width 2, one key per arm: the strongest mark.
+shows that a difference is seen. There all windows are on the fleet channel, width 2, one key per arm: the strongest
+mark. Two more arms are gumbel with the default shares, and with shares for accounts, each answer for another account:
+what repeated questions get in operation.
 Answers are kept in `--cache`, an arm per file, so a stopped run goes on.
 
 Measured per prompt, then averaged over prompts:
@@ -32,6 +34,7 @@ from numpy.typing import NDArray
 
 from benchmarks.ratios import write_json
 from watermark.decoding import Decoding
+from watermark.defaults import SHARES
 from watermark.deployment import Deployment
 from watermark.keys import MasterKey
 from watermark.sampling import Request, Sampler
@@ -40,7 +43,16 @@ from watermark.secret import Secret
 PROMPTS = Path("demo/prompts.txt")
 DECODING: Final = Decoding(temperature=0.8, top_p=0.95)
 PLAIN, AGAIN = "plain", "plain, other seeds"
-ARMS: Final = (PLAIN, AGAIN, "gumbel", "tournament", "greenlist")
+# Scheme and shares of each arm; none is plain sampling.
+ARMS: Final[dict[str, tuple[str, str] | None]] = {
+    PLAIN: None,
+    AGAIN: None,
+    "gumbel": ("gumbel", "fleet=1"),
+    "tournament": ("tournament", "fleet=1"),
+    "greenlist": ("greenlist", "fleet=1"),
+    "gumbel, default": ("gumbel", SHARES),
+    "gumbel, accounts": ("gumbel", "fleet=0.5,account=0.25,leaf=0.25"),
+}
 LOOP_TAIL, LOOP_PERIOD = 32, 16
 BOOTSTRAPS: Final = 5000
 Floats = NDArray[np.float64]
@@ -65,11 +77,11 @@ def main() -> None:
         "bootstraps": BOOTSTRAPS,
         "arms": {arm: compare(table, tables[PLAIN], options.seed) for arm, table in tables.items()},
     }
-    print(f"{'':22}" + "".join(f"{arm:>24}" for arm in ARMS))
     for name in tables[PLAIN]:
-        cells = (record["arms"][arm][name] for arm in ARMS)
-        shown = (f"{c['mean']:9.4g} {c['difference'][0]:+.3g}..{c['difference'][1]:+.3g}" for c in cells)
-        print(f"{name:22}" + "".join(f"{cell:>24}" for cell in shown))
+        print(name)
+        for arm in ARMS:
+            c = record["arms"][arm][name]
+            print(f"  {arm:20} {c['mean']:8.4g}   difference {c['difference'][0]:+.3g} to {c['difference'][1]:+.3g}")
     write_json(options.output, record)
 
 
@@ -91,13 +103,13 @@ def _answer(options: argparse.Namespace, arm: str) -> list[dict[str, Any]]:
     from watermark.engines.probing import log_likelihoods
 
     torch.set_num_threads(1)
-    torch.manual_seed(options.seed + 1000 * ARMS.index(arm))
+    torch.manual_seed(options.seed + 1000 * list(ARMS).index(arm))
     model = load(options.model)
     prompts = PROMPTS.read_text().splitlines()[: options.prompts]
     prompts = [prompt for prompt in prompts for _ in range(options.repeats)]
     sampler = None
-    if arm not in (PLAIN, AGAIN):
-        deployment = Deployment.parse(scheme=arm, width=2, shares="fleet=1")
+    if (made_by := ARMS[arm]) is not None:
+        deployment = Deployment.parse(scheme=made_by[0], width=2, shares=made_by[1])
         secret = Secret(np.random.default_rng(options.seed).bytes(32))
         sampler = Sampler(MasterKey(secret).epoch("quality", deployment=deployment))
     with tqdm(total=len(prompts) * options.max_tokens, desc=arm, unit=" tokens", disable=None) as bar:
@@ -106,7 +118,7 @@ def _answer(options: argparse.Namespace, arm: str) -> list[dict[str, Any]]:
                 model,
                 prompts,
                 replace(DECODING, max_tokens=options.max_tokens),
-                requests=[Request(f"r{i}") for i in range(len(prompts))],
+                requests=[Request(f"r{i}", account=f"a{i}") for i in range(len(prompts))],
                 sampler=sampler,
                 batch_size=80,
                 progress=bar.update,

@@ -6,7 +6,7 @@ import click
 
 from verify.cli.ledger_check import check, coverage, head
 from verify.cli.ledger_open import pairs, served
-from verify.cli.ledger_write import append, key, new
+from verify.cli.ledger_write import append, assign, key, new
 
 
 @click.group()
@@ -20,11 +20,12 @@ def ledger() -> None:
     Example:
       radiolabel ledger key -o sealing.pem
       radiolabel ledger new served.jsonl --seal 5f0c...
+      radiolabel ledger assign served.jsonl accounts.csv --epoch 2026-q4
       radiolabel ledger check served.jsonl
       radiolabel ledger coverage served.jsonl
       radiolabel ledger pairs served.jsonl --key sealing.pem -o pairs.jsonl
     """
 
 
-for command in (key, new, append, check, head, coverage, served, pairs):
+for command in (key, new, append, assign, check, head, coverage, served, pairs):
     ledger.add_command(command)

@@ -1,24 +1,30 @@
-"""`radiolabel ledger key | new | append`: what is made before and while answers are served."""
+"""`radiolabel ledger key | new | append | assign`: what is made before and while answers are served."""
 
 from __future__ import annotations
 
+import csv
+import re
+from codecs import BOM_UTF8
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from verify.cli.ledger_check import head_of
-from verify.cli.output import FORMAT, print_record
+from verify.cli.output import FORMAT, counted, print_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from verify.pairs import Pair
     from verify.records import Transcript
     from watermark.keys import EpochKey
-    from watermark.ledger import Entry, Receipt
+    from watermark.ledger import Entry
 
 BATCH = 256  # records that one fsync serves
+HEADER = ["slot", "name"]
+MAX_ROW_BYTES = 64 * 1024
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @click.command()
@@ -92,7 +98,6 @@ def append(
     from verify.pairs import read_pairs
     from watermark.keyfile import read_key
     from watermark.keys import EpochKey
-    from watermark.ledger import Ledger
 
     if transcripts == "-" and pairs_file == "-":
         raise click.UsageError("standard input can be one of the files")
@@ -102,17 +107,107 @@ def append(
     if pairs_file is not None and epoch is None:
         raise click.UsageError("--pairs needs --key, which tossed their coins")
     twins = {} if pairs_file is None else {_served_request(pair): pair for pair in read_pairs(pairs_file)}
-    receipts: list[Receipt] = []
     n_twins = len(twins)
-    with Ledger.open(ledger, sealing=seal) as opened:
-        entries = (_entry(t, where, epoch, twins, cohort) for where, t in read_transcripts(transcripts))
-        while batch := list(islice(entries, BATCH)):
-            receipts = opened.append_many(batch)
-        head = opened.head()
+    entries = (_entry(t, where, epoch, twins, cohort) for where, t in read_transcripts(transcripts))
+    _append(ledger, seal, entries, output_format)
     if twins:
         click.echo(f"{len(twins):,} of {n_twins:,} pairs have no transcript and were not logged", err=True)
-    record = {"file": ledger, "count": head.count, "hash": head.hash, "acknowledged": bool(receipts)}
+
+
+@click.command()
+@click.argument("ledger", type=click.Path())
+@click.argument("slots", default="-", metavar="[FILE|-]")
+@click.option("--epoch", required=True, help="Epoch of the slots, by its name.")
+@click.option("--channel", type=click.Choice(["account", "cohort"]), default="account", show_default=True,
+              help="Whose slots they are.")  # fmt: skip
+@click.option("--seal", metavar="KEY", help="Refuse a ledger that does not seal for this public key.")
+@FORMAT
+def assign(
+    ledger: str, slots: str, epoch: str, channel: Literal["account", "cohort"], seal: str | None,
+    output_format: str | None,
+) -> None:  # fmt: skip
+    """Log who has which slot, from CSV with the header slot,name.
+
+    One account or cohort a line, each slot once. The names are kept as the ledger keeps contents. The whole file is
+    checked before the first record is written. Whether a slot was assigned before is not looked at.
+
+    \b
+    Examples:
+      radiolabel ledger assign served.jsonl accounts.csv --epoch 2026-q4
+      radiolabel ledger assign served.jsonl - --epoch 2026-q4 --channel cohort
+    """
+    from watermark.keys import check_name
+    from watermark.ledger import assignment
+
+    check_name(epoch)
+    rows = list(_slots(slots))
+    _append(ledger, seal, (assignment(epoch, channel, slot, name=name) for slot, name in rows), output_format)
+
+
+def _append(ledger: str, seal: str | None, entries: Iterable[Entry], output_format: str | None) -> None:
+    """Append in batches, and print the head."""
+    from watermark.ledger import Ledger
+
+    entries, acknowledged = iter(entries), False
+    with Ledger.open(ledger, sealing=seal) as opened:
+        while batch := list(islice(entries, BATCH)):
+            acknowledged = bool(opened.append_many(batch))
+        head = opened.head()
+    record = {"file": ledger, "count": head.count, "hash": head.hash, "acknowledged": acknowledged}
     print_record(record, lambda: f"records {head.count:,}\nhead    {head}", output_format)
+
+
+def _slots(path: str) -> Iterator[tuple[str, str]]:
+    """(slot, name) of each line. No error quotes a name, which may be a customer's.
+
+    Raises:
+        InputError: not CSV of these two columns, or a slot twice.
+        Refused: a slot or a name that no record can hold.
+    """
+    from verify.errors import InputError, Refused, quoted
+    from verify.inputs.streams import display_name, open_stream
+    from watermark.errors import KeyFileError
+    from watermark.keys import check_name
+
+    file, lines = display_name(path), dict[str, int]()
+    with open_stream(path) as stream:
+        header = _row(stream.readline(MAX_ROW_BYTES + 1).removeprefix(BOM_UTF8), f"{file}:1")
+        if header != HEADER:
+            raise InputError(f"{file}:1: the header is not slot,name, expected these two columns in this order")
+        for number, raw in enumerate(iter(lambda: stream.readline(MAX_ROW_BYTES + 1), b""), 2):
+            where = f"{file}:{number}"
+            row = _row(raw, where)
+            if not row:
+                continue
+            if len(row) != len(HEADER):
+                raise InputError(f"{where}: a line of {counted(len(row), 'field')}, expected a slot and a name",
+                                 hint="a name with a comma stands in quotes")  # fmt: skip
+            slot, name = row
+            try:
+                check_name(slot)
+            except KeyFileError as error:
+                raise Refused(f"{where}: slot: {error}", hint=error.hint) from None
+            if not name or CONTROL.search(name):
+                raise Refused(f"{where}: slot {quoted(slot)} has a name that is empty or has control characters")
+            if slot in lines:
+                raise InputError(f"{where}: slot {quoted(slot)} stands in line {lines[slot]} too, expected it once")
+            lines[slot] = number
+            yield slot, name
+
+
+def _row(raw: bytes, where: str) -> list[str]:
+    """The fields of one line; none of a blank one."""
+    from verify.errors import InputError
+
+    if len(raw) > MAX_ROW_BYTES:
+        raise InputError(f"{where}: line is longer than {MAX_ROW_BYTES} bytes, expected one slot and its name")
+    try:
+        return next(csv.reader([raw.decode().rstrip("\r\n")], strict=True), []) if raw.strip() else []
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: not utf-8, expected CSV in utf-8") from None
+    except csv.Error as error:
+        raise InputError(f"{where}: not CSV: {error}", hint="a quote ends in its own line; one in a name is doubled"
+                         ) from None  # fmt: skip
 
 
 def _served_request(pair: Pair) -> str:
