@@ -2,7 +2,8 @@
 
 Appending: processes that each append one record after the other, an fsync before each is acknowledged, against the
 same processes writing the same bytes to one file with an fsync of their own each. Repeats alternate between the two.
-Checking: `radiolabel ledger check` and `coverage` as processes of their own, against SHA-256 of the same file.
+Checking: `radiolabel ledger check` and `coverage` as processes of their own, with one process and with one a core,
+against SHA-256 of the same file.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.ratios import write_json
+from verify.cli.ledger_parts import cores
 from watermark.deployment import Deployment
 from watermark.keys import EpochKey, MasterKey
 from watermark.ledger import Content, Keeping, Ledger, answer_record, new_sealing_key
@@ -33,7 +36,7 @@ from watermark.ledger.records import Opened, Served, encode
 from watermark.sampling import Request
 from watermark.secret import Secret
 
-OUTPUT: Final = Path(__file__).with_name("results") / "ledger_speed.json"
+OUTPUT: Final = Path("benchmarks/results/ledger_speed.json")
 TOKENS: Final = 200
 TEXT: Final = "word " * 160  # 800 bytes: about what 200 tokens are
 PROMPT: Final = "word " * 40
@@ -167,7 +170,7 @@ def write_ledger(path: Path, records: int, accounts: int) -> None:
 
 
 def timed(*arguments: str) -> tuple[float, float, float, dict[str, Any]]:
-    """(seconds, those of them on a processor, peak memory in MB, what it printed) of a command."""
+    """(seconds, seconds on processors, peak MB of its largest process, what it printed) of a command."""
     with tempfile.TemporaryFile() as out:
         began = time.monotonic()
         process = subprocess.Popen([sys.executable, "-m", "verify", *arguments, "--format", "json"], stdout=out)
@@ -192,14 +195,16 @@ def check_speed(folder: Path, records: int, repeats: int) -> dict[str, Any]:
         hashing.append(time.monotonic() - began)
         on_processor.append(time.process_time() - ran)
     result["sha256_seconds"], result["sha256_cpu_seconds"] = spread(hashing, 1), spread(on_processor, 1)
+    result["jobs"] = cores()
     for command in ("check", "coverage"):
-        runs = [timed("ledger", command, str(path)) for _ in range(repeats)]
-        result[f"{command}_seconds"] = spread([run[0] for run in runs], 1)
-        result[f"{command}_cpu_seconds"] = spread([run[1] for run in runs], 1)
-        result[f"{command}_peak_mb"] = round(max(run[2] for run in runs))
-        answers = runs[0][3]["answers"] if command == "check" else runs[0][3]["total"]["answers"]
-        if answers != records - 1:
-            sys.exit(f"{command} counted {answers} answers")
+        for name, jobs in ((f"{command}_one_job", 1), (command, cores())):
+            runs = [timed("ledger", command, "--jobs", str(jobs), str(path)) for _ in range(repeats)]
+            result[f"{name}_seconds"] = spread([run[0] for run in runs], 1)
+            result[f"{name}_cpu_seconds"] = spread([run[1] for run in runs], 1)
+            result[f"{name}_peak_mb"] = round(max(run[2] for run in runs))
+            answers = runs[0][3]["answers"] if command == "check" else runs[0][3]["total"]["answers"]
+            if answers != records - 1:
+                sys.exit(f"{command} counted {answers} answers")
     return result
 
 
@@ -227,6 +232,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each repeat of appending")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--check-repeats", type=int, default=3)
+    parser.add_argument("-o", "--output", type=Path, default=OUTPUT)
     parser.add_argument("--folder", type=Path, help="on the disk that is to be measured  [default: the temporary one]")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
@@ -239,7 +245,7 @@ def main() -> None:
             "check": check_speed(folder, options.records, options.check_repeats),
         }
     print(json.dumps(result, indent=1))
-    OUTPUT.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(options.output, result)
 
 
 if __name__ == "__main__":

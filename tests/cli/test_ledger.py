@@ -400,3 +400,28 @@ def test_coverage_tells_that_it_begins_late(served, tmp_path):
     assert "records before 1 were not given" in err
     out, err = run("ledger", "coverage", tmp_path / "one", tmp_path / "two", "--format", "json")
     assert (json.loads(out)["first"], err) == (0, "")
+
+
+def test_a_long_file_is_checked_by_several_processes(tmp_path):
+    """Long by its first answers' texts, so that few records do; the result does not depend on the processes."""
+    from tests.ledgers import entry
+    from watermark.ledger import Content, Keeping, Ledger, answer_record
+
+    path = tmp_path / "l"
+    with Ledger.create(path, keeping=Keeping("clear")) as ledger:
+        for number in range(36):
+            long = Content(prompt="", response="x" * (1 << 22), token_ids=(1,))
+            ledger.append(answer_record(Request(f"r{number % 30}"), long, epoch=None, reason="greedy"))
+        ledger.append(entry(40))
+    for command in ("check", "coverage"):
+        one, two = (run("ledger", command, path, "--jobs", jobs, "--format", "json")[0] for jobs in (1, 2))
+        assert one == two
+        if command == "check":
+            found = json.loads(two)
+            assert (found["count"], found["answers"], found["requests_used_again"]) == (38, 37, 6)
+    with open(path, "r+b") as file:
+        file.seek(100 << 20)
+        file.write(b"y")
+    damaged = [run("ledger", "check", path, "--jobs", jobs, code=1)[0] for jobs in (1, 2)]
+    assert damaged[0] == damaged[1]
+    assert [d["kind"] for d in json.loads(damaged[0])["damages"]] == ["altered"]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from verify.cli.ledger_parts import JOBS, Parallel, cores
 from verify.cli.output import FORMAT, bars, check_new_file, counted, new_file, print_record
 
 if TYPE_CHECKING:
     from watermark.ledger import Coverage, Damage, Head, Walk
     from watermark.ledger.coverage import Cell
+    from watermark.ledger.folds import Fold
     from watermark.ledger.walking import Entered
 
 SHOWN = 20
@@ -36,8 +39,13 @@ def head_of(text: str) -> Head:
     return Head.from_json(read_bytes(text, 4096), text)
 
 
-def entered(files: tuple[str, ...], walk: Walk) -> Iterator[Entered]:
+def entered(files: tuple[str, ...], walk: Walk, parallel: Parallel | None = None) -> Iterator[Entered]:
     """The records of the files of one chain, with progress on a terminal.
+
+    Args:
+        files: their names; `-` is standard input.
+        walk: goes through them.
+        parallel: takes in what it can of long files; those records are not given out here.
 
     Raises:
         InputError: a file cannot be read.
@@ -52,11 +60,22 @@ def entered(files: tuple[str, ...], walk: Walk) -> Iterator[Entered]:
             name = display_name(path)
             if path != "-" and os.path.exists(path) and not os.path.isfile(path):
                 raise InputError(f"{name}: not a regular file, expected a ledger", hint="a pipe is read as -")
-            with open_stream(path) as stream:
-                for found in walk.through(stream, name):
+            over = nullcontext() if parallel is None else parallel.over(path, progress)
+            with open_stream(path) as stream, over as leap:
+                for found in walk.through(stream, name, leap=leap):
                     yield found
                     progress("reading", 1)
     walk.finish()
+
+
+def folded(files: tuple[str, ...], walk: Walk, fold: Fold, *, noted: Head | None = None, jobs: int | None) -> None:
+    """Walk through the files of one chain and add up all of their records.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    for found in entered(files, walk, Parallel(fold, noted, jobs or cores())):
+        fold.add(found.record)
 
 
 @click.command()
@@ -64,8 +83,11 @@ def entered(files: tuple[str, ...], walk: Walk) -> Iterator[Entered]:
 @click.option("--head", "head_text", metavar="HEAD", help="Head noted earlier, as COUNT:HASH or a file.")
 @click.option("--commitment", type=click.Path(),
               help="Log commitment of the ledger's first lines; with --head, of the head file.")  # fmt: skip
+@JOBS
 @FORMAT
-def check(files: tuple[str, ...], head_text: str | None, commitment: str | None, output_format: str | None) -> int:
+def check(
+    files: tuple[str, ...], head_text: str | None, commitment: str | None, jobs: int | None, output_format: str | None
+) -> int:
     """Check the chain of LEDGER, given as one file or as several in their order; exit code 1 if it does not hold.
 
     Found and located: a bit that was changed, a record that was removed, repeated, moved or replaced. That the end
@@ -76,26 +98,19 @@ def check(files: tuple[str, ...], head_text: str | None, commitment: str | None,
       radiolabel ledger check served.jsonl
       radiolabel ledger check november.jsonl december.jsonl --head head.json
     """
-    from collections import Counter
-
-    from watermark.ledger import Served, Walk
+    from verify.cli.ledger_committed import committed
+    from watermark.ledger import Walk
+    from watermark.ledger.folds import Tally
 
     if commitment is not None and head_text is None and len(files) > 1:
         raise click.UsageError("--commitment of lines goes with one file")
     noted = None if head_text is None else head_of(head_text)
     damages: list[Damage] = []
-    on_line, compare = (None, None) if commitment is None else _committed(commitment, noted, files[0])
+    on_line, compare = (None, None) if commitment is None else committed(commitment, noted, files[0])
     walk = Walk(on_damage=damages.append, on_line=on_line, noted=noted)
-    kinds: Counter[str] = Counter()
-    sound, requests, used_twice = None, set[int](), 0
-    for found in entered(files, walk):
-        kinds[type(found.record).__name__.lower()] += 1
-        if isinstance(found.record, Served):
-            name = hash((found.record.epoch, found.record.request))  # 64 bits, for a million names in little memory
-            used_twice += name in requests
-            requests.add(name)
-        if not damages:
-            sound = walk.head
+    tally = Tally()
+    # A commitment of lines needs each of them, in order.
+    folded(files, walk, tally, noted=noted, jobs=jobs if on_line is None else 1)
     damages += filter(None, [compare() if compare else None])
     record: dict[str, Any] = {
         "files": list(files),
@@ -103,50 +118,18 @@ def check(files: tuple[str, ...], head_text: str | None, commitment: str | None,
         "first": walk.first,
         "count": walk.head.count,
         "hash": walk.head.hash,
-        "answers": kinds["served"],
-        "assigned": kinds["assigned"],
-        "requests_used_again": used_twice,
+        "answers": tally.kinds["served"],
+        "assigned": tally.kinds["assigned"],
+        "requests_used_again": tally.used_again,
         "unfinished_bytes": walk.unfinished,
         "head_compared": None if noted is None else str(noted),
         "commitment_compared": commitment is not None,
-        "holds_up_to": None if sound is None else str(sound),
+        "holds_up_to": None if walk.sound is None else str(walk.sound),
         "n_damages": len(damages),
         "damages": [_damage(d) for d in damages[:LISTED]],
     }
     print_record(record, lambda: _check_text(record, damages), output_format)
     return 1 if damages else 0
-
-
-def _committed(
-    path: str, noted: Head | None, file: str
-) -> tuple[Callable[[bytes], None] | None, Callable[[], Damage | None]]:
-    """(what looks at each line, what compares at the end)."""
-    from verify.cli.committed import read_as
-    from verify.commitments import LogCommitment
-    from verify.merkle import Tree, tree_of
-    from watermark.ledger.walking import Damage
-
-    committed: LogCommitment = read_as(path, LogCommitment, "a log commitment")
-    tree = Tree()
-
-    def add(line: bytes) -> None:
-        if tree.size < committed.size:
-            tree.add(line)
-
-    def compare() -> Damage | None:
-        if tree.size < committed.size:
-            return Damage(file, 0, 0, tree.size, "cut", f"{tree.size} lines, and {committed.size} were committed")
-        if tree.root().hex() != committed.root:
-            return Damage(file, 0, 0, 0, "rewritten", f"its first {committed.size} lines are not those committed")
-        return None
-
-    def of_head() -> Damage | None:
-        line = b"" if noted is None else noted.to_json()[:-1]
-        if (committed.size, committed.root) == (1, tree_of([line]).root().hex()):
-            return None
-        return Damage(path, 0, 0, 0, "rewritten", "the commitment is not of the head that was given")
-
-    return (add, compare) if noted is None else (None, of_head)
 
 
 def _damage(d: Damage) -> dict[str, Any]:
@@ -197,8 +180,9 @@ def _compared(record: dict[str, Any]) -> str:
 @FILES
 @click.option("-o", "--output", type=click.Path(), help="New head file, to commit and to keep elsewhere.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
+@JOBS
 @FORMAT
-def head(files: tuple[str, ...], output: str | None, force: bool, output_format: str | None) -> None:
+def head(files: tuple[str, ...], output: str | None, force: bool, jobs: int | None, output_format: str | None) -> None:
     """Check LEDGER and print its head, which fixes all of its records.
 
     \b
@@ -207,13 +191,13 @@ def head(files: tuple[str, ...], output: str | None, force: bool, output_format:
       radiolabel commit log head.json --tsa https://tsa.example -o commitment.json
     """
     from watermark.ledger import Walk
+    from watermark.ledger.folds import Nothing
     from watermark.ledger.walking import refuse
 
     if output is not None:
         check_new_file(output, force=force)
     walk = Walk(on_damage=refuse)
-    for _ in entered(files, walk):
-        pass
+    folded(files, walk, Nothing(), jobs=jobs)
     found = walk.head
     if output is not None:
         with new_file(output, force=force) as file:
@@ -223,8 +207,9 @@ def head(files: tuple[str, ...], output: str | None, force: bool, output_format:
 
 @click.command()
 @FILES
+@JOBS
 @FORMAT
-def coverage(files: tuple[str, ...], output_format: str | None) -> None:
+def coverage(files: tuple[str, ...], jobs: int | None, output_format: str | None) -> None:
     """Tell which share of the served tokens of LEDGER carries a mark, and why the rest does not.
 
     By account and epoch, and altogether. A damaged ledger is refused.
@@ -233,11 +218,13 @@ def coverage(files: tuple[str, ...], output_format: str | None) -> None:
     Example: radiolabel ledger coverage served.jsonl
     """
     from watermark.ledger import Walk
-    from watermark.ledger import coverage as audit
+    from watermark.ledger.coverage import Sums
     from watermark.ledger.walking import refuse
 
     walk = Walk(on_damage=refuse)
-    found = audit(entry.record for entry in entered(files, walk))
+    sums = Sums()
+    folded(files, walk, sums, jobs=jobs)
+    found = sums.coverage()
     record = {
         "first": walk.first,
         "head": {"count": walk.head.count, "hash": walk.head.hash},

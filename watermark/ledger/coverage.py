@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
+from watermark.ledger.folds import Fold
 from watermark.ledger.records import Record, Served
 
 FORCED = "forced"
@@ -101,28 +102,51 @@ class Coverage:
     cells: tuple[Cell, ...]
 
 
+class Sums(Fold):
+    """What was served, added up by epoch and account; memory goes with these alone."""
+
+    def __init__(self) -> None:
+        self._by_account: dict[tuple[str | None, str | None], _Sum] = {}
+
+    def add(self, record: Record) -> None:
+        """See `Fold`."""
+        if isinstance(record, Served):
+            _add(self._by_account.setdefault((record.epoch, record.account), _Sum()), record)
+
+    def merge(self, part: Self) -> None:
+        """See `Fold`."""
+        for key, more in part._by_account.items():
+            _merge(self._by_account.setdefault(key, _Sum()), more)
+
+    def empty(self) -> Self:
+        """See `Fold`."""
+        return type(self)()
+
+    def coverage(self) -> Coverage:
+        """The audit of all that was taken in."""
+        by_epoch: dict[str | None, _Sum] = {}
+        total = _Sum()
+        for (epoch, _), part in self._by_account.items():
+            _merge(by_epoch.setdefault(epoch, _Sum()), part)
+            _merge(total, part)
+        in_order = sorted(self._by_account, key=lambda k: (_order(k[0]), _order(k[1])))
+        return Coverage(
+            total=total.cell(None, None),
+            epochs=tuple(by_epoch[epoch].cell(epoch, None) for epoch in sorted(by_epoch, key=_order)),
+            cells=tuple(self._by_account[key].cell(*key) for key in in_order),
+        )
+
+
 def coverage(records: Iterable[Record]) -> Coverage:
-    """Add up the answers of a ledger in one pass; memory goes with accounts and epochs alone.
+    """Add up the answers of a ledger in one pass.
 
     Args:
         records: of a ledger that was checked.
     """
-    by_account: dict[tuple[str | None, str | None], _Sum] = {}
+    sums = Sums()
     for record in records:
-        if isinstance(record, Served):
-            _add(by_account.setdefault((record.epoch, record.account), _Sum()), record)
-    by_epoch: dict[str | None, _Sum] = {}
-    total = _Sum()
-    for (epoch, _), part in by_account.items():
-        _merge(by_epoch.setdefault(epoch, _Sum()), part)
-        _merge(total, part)
-    return Coverage(
-        total=total.cell(None, None),
-        epochs=tuple(by_epoch[epoch].cell(epoch, None) for epoch in sorted(by_epoch, key=_order)),
-        cells=tuple(
-            by_account[key].cell(*key) for key in sorted(by_account, key=lambda k: (_order(k[0]), _order(k[1])))
-        ),
-    )
+        sums.add(record)
+    return sums.coverage()
 
 
 def _order(name: str | None) -> tuple[bool, str]:

@@ -58,6 +58,26 @@ class Entered(NamedTuple):
     keeping: Keeping
 
 
+class Leapt(NamedTuple):
+    """Lines of a file that were walked through elsewhere: they hold, follow from the head before and open no file.
+
+    Attributes:
+        stream: the file's bytes behind them.
+        offset: of the first of these bytes, from the file's start.
+        lines: how many were passed.
+        head: behind the last of them.
+    """
+
+    stream: IO[bytes]
+    offset: int
+    lines: int
+    head: Head
+
+
+# Of (offset of a file's second line, head before it, how the file keeps contents); None to go on line by line.
+Leap = Callable[[int, Head, Keeping], Leapt | None]
+
+
 class Walk:
     """One way through a chain that may lie in several files; the state is the head so far.
 
@@ -65,9 +85,11 @@ class Walk:
         on_damage: called for each thing that is wrong, in order.
         on_line: called with each line, without its end, before it is looked at.
         noted: a head that the chain is to pass.
+        after: the head that the first record is to follow from; if None, any will do.
 
     Attributes:
         head: of what was read.
+        sound: behind the last record before anything was wrong, or None.
         first: ordinal of the first record; above 0 if earlier files were not given.
         unfinished: bytes of the unfinished line at the end of the last file.
     """
@@ -78,35 +100,45 @@ class Walk:
         on_damage: Callable[[Damage], None],
         on_line: Callable[[bytes], None] | None = None,
         noted: Head | None = None,
+        after: Head | None = None,
     ) -> None:
-        self.head = START
-        self.first: int | None = None
+        self.head = after or START
+        self.sound: Head | None = None
+        self.first: int | None = None if after is None else after.count
         self.unfinished = 0
         self._on_damage = on_damage
         self._on_line = on_line
         self._noted = noted
-        self._previous: tuple[bytes, ...] | None = None  # what the next record may state; None if anything
+        # What the next record may state; None if anything.
+        self._previous: tuple[bytes, ...] | None = None if after is None else (after.hash.encode(),)
+        self._holds = True
         self._keeping: Keeping | None = None
         self._file = ""
         self._line = 0
         self._offset = 0
 
-    def through(self, stream: IO[bytes], name: str) -> Iterator[Entered]:
+    def through(
+        self, stream: IO[bytes], name: str, *, keeping: Keeping | None = None, leap: Leap | None = None
+    ) -> Iterator[Entered]:
         """The records of one file, in order; of what is damaged, those that still hold by themselves.
 
         Args:
             stream: its bytes.
             name: of the file, for damages.
+            keeping: how the file keeps contents, if the stream begins behind the record that says it.
+            leap: asked once, behind a first line that holds, for lines that need not be walked through here.
         """
         self._file, self._line, self._offset, self.unfinished = name, 0, 0, 0
-        self._keeping = None
+        self._keeping = keeping
         if self.first is None:
             self._previous = None
         while raw := stream.readline(MAX_LINE_BYTES + 1):
             self._line += 1
-            size = len(raw)
+            size, entered = len(raw), None
             if raw[-1:] == b"\n":
                 if (entered := self._take(raw[:-1])) is not None:
+                    if self._holds:
+                        self.sound = self.head
                     yield entered
             elif size > MAX_LINE_BYTES:
                 size += _rest_of_line(stream)
@@ -115,6 +147,8 @@ class Walk:
             else:
                 self._end(raw)
             self._offset += size
+            if leap is not None:
+                stream, leap = self._over(leap, stream, entered), None
         if not self._line or (self._line == 1 and self.unfinished):
             self._wrong("malformed", "the file has no complete record, expected at least the one that opens it")
 
@@ -127,6 +161,17 @@ class Walk:
                             f"{missing}")  # fmt: skip
         elif noted is not None and self.first and noted.count < self.first:
             self._elsewhere("missing", f"the head counts {noted.count}, and the files begin at record {self.first}")
+
+    def _over(self, leap: Leap, stream: IO[bytes], first: Entered | None) -> IO[bytes]:
+        """What is still to be read of a file behind its first line."""
+        leapt = None if first is None else leap(self._offset, self.head, first.keeping)
+        if leapt is None:
+            return stream
+        self.head, self._previous = leapt.head, (leapt.head.hash.encode(),)
+        self._line, self._offset = self._line + leapt.lines, leapt.offset
+        if self._holds:
+            self.sound = self.head
+        return leapt.stream
 
     def _take(self, raw: bytes) -> Entered | None:
         if self._on_line is not None:
@@ -200,9 +245,11 @@ class Walk:
 
     def _wrong(self, kind: str, reason: str, *, record: int | None = None) -> None:
         about = self.head.count if record is None else record
+        self._holds = False
         self._on_damage(Damage(self._file, self._line, self._offset, about, kind, reason))
 
     def _elsewhere(self, kind: str, reason: str) -> None:
+        self._holds = False
         self._on_damage(Damage(self._file, 0, 0, self.head.count, kind, reason))
 
 
