@@ -25,7 +25,8 @@ round-trip: $(VENV)/.ready
 vllm: .venv-vllm/.ready
 	RADIOLABEL_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python .venv-vllm/bin/python -m pytest -m vllm \
 	  tests/engines/test_vllm_interface.py tests/engines/test_vllm_v2.py tests/engines/test_vllm_server.py \
-	  tests/engines/test_vllm_gateway.py tests/engines/test_vllm_ranks.py
+	  tests/engines/test_vllm_gateway.py tests/engines/test_vllm_ranks.py \
+	  tests/engines/test_vllm_installed.py
 
 .venv-vllm/.ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv-vllm

@@ -4,13 +4,13 @@
         [--work DIR] [-o benchmarks/results/billion.json]
 
 Ids are synthetic: documents of 256 with a Zipf law over a vocabulary of 49,152, as in benchmarks.throughput, from a
-seed for each million. Each size is one run of `radiolabel verify` as a process of its own; sizes up to 10^7 have as
-many as --repeats, and the median counts. The digest of what the command prints tells whether two runners agree.
+seed for each million. Each size is `--repeats` runs of `radiolabel verify`, a process of its own each, of which the
+median counts. The digest of what the command prints tells whether two runners agree.
 Wall time is the whole command's. Memory is the largest sum of the resident sets of all its processes, sampled from
 /proc every 50 ms, and, beside it, of their proportional sets, in which what processes share counts once.
-The exponent is fitted by least squares to log time against log ids from 10^6 on, after the time of 10^4 ids is taken
-off as start-up: for wall time, and for processor time, which other work on the machine disturbs less;
-an engine's own servers are not in it. Results are kept as they come: an interrupted run goes on.
+The exponent is that of seconds = start-up + c ids^exponent, all three fitted to the logarithms of all sizes by least
+squares: for wall time, and for processor time, which other work on the machine disturbs less; an engine's own servers
+are not in it. Results are kept as they come: an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
 
 from benchmarks.throughput import DOCUMENT, VOCABULARY, _processor, epoch
 from watermark.keyfile import write_key
@@ -37,7 +39,6 @@ from watermark.keyfile import write_key
 BLOCK = 1_000_000 // DOCUMENT * DOCUMENT  # ids of one seed
 GROUP_ROWS = 1 << 14
 SAMPLE_SECONDS = 0.05
-FIT_FROM = 10**6
 TARGET_EXPONENT = (0.95, 1.05)
 
 
@@ -143,17 +144,23 @@ def measure(corpus: Path, key: Path, options: argparse.Namespace) -> dict[str, A
 
 
 def fit(rows: dict[str, Any], field: str) -> dict[str, float] | None:
-    """Exponent and constant of seconds = c n^a, start-up taken off; `field` is `seconds` or `cpu_seconds`."""
-    smallest = min(map(int, rows))
-    if smallest > FIT_FROM // 10:
+    """Start-up a, constant c and exponent b of seconds = a + c n^b; `field` is `seconds` or `cpu_seconds`."""
+    if len(rows) < 5:
         return None
-    start_up = rows[str(smallest)][field]
-    points = [(r["n_seen"], r[field] - start_up) for n, r in rows.items() if int(n) >= FIT_FROM]
-    if len(points) < 2 or min(seconds for _, seconds in points) <= 0:
-        return None
-    x, y = (np.array([log10(p[i]) for p in points]) for i in range(2))
-    exponent, constant = np.polyfit(x, y, 1)
-    return {"exponent": float(exponent), "log10_constant": float(constant), "start_up_seconds": start_up}
+    n, seconds = (np.array([float(r[name]) for r in rows.values()]) for name in ("n_seen", field))
+    largest = float(n.max())
+
+    def off(p: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.log(np.exp(p[0]) + np.exp(p[1]) * (n / largest) ** p[2]) - np.log(seconds)
+
+    found = least_squares(off, [np.log(seconds.min()), np.log(seconds.max()), 1.0])
+    start_up, constant, exponent = np.exp(found.x[0]), np.exp(found.x[1]), found.x[2]
+    return {
+        "exponent": float(exponent),
+        "log10_constant": float(log10(constant) - exponent * log10(largest)),
+        "start_up_seconds": float(start_up),
+        "largest_error": float(np.expm1(np.abs(found.fun).max())),
+    }
 
 
 def main() -> None:
@@ -184,29 +191,26 @@ def main() -> None:
         corpus = options.work / f"{tokens}.parquet"
         if not corpus.exists():
             write_corpus(corpus, tokens)
-        runs = [measure(corpus, key, options) for _ in range(options.repeats if tokens <= 10**7 else 1)]
+        runs = [measure(corpus, key, options) for _ in range(options.repeats)]
         middle = sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
         spread = [min(r["seconds"] for r in runs), max(r["seconds"] for r in runs)]
         rows[str(tokens)] = middle | {"repeats": len(runs), "seconds_spread": spread}
         rows[str(tokens)]["cpu_seconds"] = sorted(r["cpu_seconds"] for r in runs)[len(runs) // 2]
         rows[str(tokens)]["resident_bytes"] = max(r["resident_bytes"] for r in runs)
         machine = {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version()}
-        record[name] = {
-            "machine": machine,
-            "sizes": rows,
-            "fit": fit(rows, "seconds"),
-            "cpu_fit": fit(rows, "cpu_seconds"),
-        }
+        record[name] = {"machine": machine, "sizes": rows}
         options.output.write_text(json.dumps(record, indent=1) + "\n")
         r = rows[str(tokens)]
         resident, once = (r[field] / 2**20 for field in ("resident_bytes", "proportional_bytes"))
         print(f"{tokens:>13,} ids {r['seconds']:8.2f} s {r['cpu_seconds']:8.2f} CPU s", end="")
         print(f"{resident:7.0f} MiB resident {once:6.0f} MiB shared once  load {r['load_before']:.1f}", flush=True)
-    for field, what in (("fit", "wall time"), ("cpu_fit", "processor time")):
-        found = record.get(name, {}).get(field)
+    for field, measured, what in (("fit", "seconds", "wall time"), ("cpu_fit", "cpu_seconds", "processor time")):
+        record[name][field] = found = fit(rows, measured)
         if found:
             low, high = TARGET_EXPONENT
-            print(f"exponent of {what} from 10^6 on: {found['exponent']:.3f} (target {low} to {high})")
+            print(f"exponent of {what}: {found['exponent']:.3f} (target {low} to {high}), start-up "
+                  f"{found['start_up_seconds']:.2f} s, every size within {found['largest_error']:.0%}")  # fmt: skip
+    options.output.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -169,6 +169,7 @@ def main() -> None:
         if python is None:
             found["peer"] = "not run"
         else:
+            python = str(Path(python).absolute())  # it runs elsewhere
             theirs = [peer_tokens / s for s in peer_seconds(python, PEERS[name], ids[:peer_tokens], options.repeats)]
             found |= {"peer ids/s": spread(theirs), "peer tokens": peer_tokens}
             print(f"{name:24} {engine:24} {np.median(theirs):12,.0f} ids/s")

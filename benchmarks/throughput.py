@@ -110,7 +110,7 @@ def scoring(ids: Ids, width: int, repeats: int) -> dict[str, Any]:
 
 
 def kgw_rate(ids: Ids, count: int = 2048) -> float | None:
-    """Ids per second of transformers' detector on a prefix, or None if it is not installed."""
+    """Ids per second of transformers' detector, each n-gram once a document, or None if it is not installed."""
     try:
         import torch
         from transformers import PretrainedConfig, WatermarkDetector, WatermarkingConfig
@@ -118,10 +118,13 @@ def kgw_rate(ids: Ids, count: int = 2048) -> float | None:
         return None
     torch.set_num_threads(1)
     config = PretrainedConfig(vocab_size=VOCABULARY, bos_token_id=1)
-    detector = WatermarkDetector(config, device="cpu", watermarking_config=WatermarkingConfig(context_width=1))
-    tokens = torch.tensor(ids[:count].astype(np.int64))[None]
+    detector = WatermarkDetector(
+        config, device="cpu", watermarking_config=WatermarkingConfig(context_width=1), ignore_repeated_ngrams=True
+    )
+    documents = torch.tensor(ids[:count].astype(np.int64)).reshape(-1, DOCUMENT)
     began = time.perf_counter()
-    detector(tokens)
+    for document in documents:
+        detector(document[None])
     return count / (time.perf_counter() - began)
 
 
