@@ -151,7 +151,8 @@ def fit(rows: dict[str, Any], field: str) -> dict[str, float] | None:
     largest = float(n.max())
 
     def off(p: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.log(np.exp(p[0]) + np.exp(p[1]) * (n / largest) ** p[2]) - np.log(seconds)
+        error: NDArray[np.float64] = np.log(np.exp(p[0]) + np.exp(p[1]) * (n / largest) ** p[2]) - np.log(seconds)
+        return error
 
     found = least_squares(off, [np.log(seconds.min()), np.log(seconds.max()), 1.0])
     start_up, constant, exponent = np.exp(found.x[0]), np.exp(found.x[1]), found.x[2]

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from verify.cli.output import bars, check_unchanged, counted, digests, print_record
-from verify.cli.scaled import is_given
+from verify.cli.output import bars, check_unchanged, counted, digests, is_given, print_record
 
 if TYPE_CHECKING:
     from verify.native.finding import NativeFinding

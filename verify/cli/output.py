@@ -89,6 +89,11 @@ def finite(context: click.Context, parameter: click.Parameter, value: float | No
     return value
 
 
+def is_given(name: str) -> bool:
+    """Whether an option stands on the command line, rather than its default."""
+    return click.get_current_context().get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+
+
 def check_new_file(path: str, *, force: bool) -> None:
     """Find out before the work, not after it, that an output cannot be made.
 

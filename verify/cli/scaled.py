@@ -66,11 +66,6 @@ def wanted(sources: tuple[str, ...], parts: dict[str, Any]) -> bool:
     return is_url(sources[0]) or is_pattern(sources[0]) or _begins(sources[0], b"PAR1")
 
 
-def is_given(name: str) -> bool:
-    """Whether an option stands on the command line, rather than its default."""
-    return click.get_current_context().get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
-
-
 def _begins(path: str, magic: bytes) -> bool:
     if not os.path.isfile(path):
         return False

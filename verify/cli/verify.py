@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from verify.cli import native, scaled
-from verify.cli.output import FORMAT, PLAN, bars, check_unchanged, counted, digests, finite, print_record
+from verify.cli.output import FORMAT, PLAN, bars, check_unchanged, counted, digests, finite, is_given, print_record
 
 if TYPE_CHECKING:
     from verify.finding import Finding
@@ -140,7 +140,7 @@ def verify(
                 "--prompts": prompts is not None,
                 "--served": served is not None,
                 "--weights counts": weights == "counts",
-                "--decoys": bool(decoys) and scaled.is_given("decoys"),
+                "--decoys": bool(decoys) and is_given("decoys"),
             },
             **parts,
         )

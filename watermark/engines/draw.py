@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from watermark.candidates import Row as Candidates
-from watermark.engines.vllm_rows import Row
+from watermark.engines.rows import Row
 from watermark.errors import Error
 from watermark.sampling import Sampler
 

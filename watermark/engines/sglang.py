@@ -34,9 +34,9 @@ from sglang.srt.runtime_context import get_parallel, get_server_args
 from sglang.srt.sampling.sampling_batch_info import SamplingBatchInfo
 
 from watermark.engines.draw import draw
+from watermark.engines.rows import QUEUE, Asked, Desk, Drawing
 from watermark.engines.sglang_answers import Answers
 from watermark.engines.tensors import candidates
-from watermark.engines.vllm_rows import QUEUE, Asked, Desk, Drawing
 from watermark.errors import Error, Refused, SettingsError
 from watermark.serving.metrics import Silent
 from watermark.serving.service import Service

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from watermark.engines.vllm_rows import Asked, Desk, Drawing, Row
+from watermark.engines.rows import Asked, Desk, Drawing, Row
 
 
 @dataclass

@@ -32,7 +32,7 @@ from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsProcessor
 from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsProcRequestState
 
 from watermark.engines.draw import draw
-from watermark.engines.vllm_rows import QUEUE, Asked, Batch, Desk, Drawing
+from watermark.engines.rows import QUEUE, Asked, Batch, Desk, Drawing
 from watermark.engines.vllm_slots import Slots
 from watermark.engines.vllm_truncation import Rule, temper, truncate
 from watermark.errors import Error, Refused, SettingsError

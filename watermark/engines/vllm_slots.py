@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from watermark.engines.vllm_rows import Asked, Desk, Drawing, Row
+from watermark.engines.rows import Asked, Desk, Drawing, Row
 
 
 class Slots:

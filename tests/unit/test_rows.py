@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_epoch
-from watermark.engines.vllm_rows import Asked, Batch, Desk, Row
+from watermark.engines.rows import Asked, Batch, Desk, Row
 from watermark.engines.vllm_slots import Slots
 from watermark.errors import Error
 from watermark.keyfile import write_key
