@@ -7,7 +7,8 @@ Each engine needs an environment that has it; both write into the same file, aft
 size. SmolLM2, one thread, temperature 0.8,
 top-p 0.95, top-k 50, the default deployment. Plain and marked take turns with the same prompts and the same number of
 tokens; a ratio is marked over plain time within one turn. Wall time is what users see and what a busy machine
-disturbs; processor time of the same turns is beside it. Intervals are of the median over turns.
+disturbs; processor time of the same turns is beside it. Intervals are of the median over turns. `own_share` is the time
+spent inside the draw's hook over that of the marked turns, which needs no comparison.
 """
 
 from __future__ import annotations
@@ -43,12 +44,15 @@ def main() -> None:
     prompts = PROMPTS.read_text().splitlines()
     make = {"transformers": _transformers, "llamacpp": _llamacpp}[options.engine]
     results = []
-    for batch, plain, marked in make(prompts, options.tokens):
+    for batch, plain, marked, inside in make(prompts, options.tokens):
         clocks: dict[str, list[float]] = {"plain": [], "marked": []}
         contestants = {name: _timed(run, clocks[name]) for name, run in (("plain", plain), ("marked", marked))}
         wall = turns(contestants, options.repeats)
         cpu = {name: values[1:] for name, values in clocks.items()}
         result: dict[str, Any] = {"batch": batch}
+        if inside:
+            result["own_share"] = spread([i / m for i, m in zip(inside[1:], wall["marked"], strict=True)])
+            print(f"{options.engine} batch {batch:2} own share {result['own_share']['median']:.4f}")
         for clock, seconds in (("wall", wall), ("cpu", cpu)):
             ratios = [m / p for m, p in zip(seconds["marked"], seconds["plain"], strict=True)]
             rates = {name: spread([batch * options.tokens / s for s in values]) for name, values in seconds.items()}
@@ -93,7 +97,17 @@ def _transformers(prompts: list[str], tokens: int) -> Any:
     import torch
 
     from watermark.engines.models import load
-    from watermark.engines.transformers import generate
+    from watermark.engines.transformers import RadiolabelLogitsProcessor, generate
+
+    hook, seconds = RadiolabelLogitsProcessor.__call__, [0.0]
+
+    def timed(self: Any, input_ids: Any, scores: Any) -> Any:
+        began = time.perf_counter()
+        found = hook(self, input_ids, scores)
+        seconds[0] += time.perf_counter() - began
+        return found
+
+    RadiolabelLogitsProcessor.__call__ = timed  # type: ignore[method-assign]
 
     torch.set_num_threads(1)
     model, sampler = load("smollm2"), _sampler()
@@ -107,10 +121,16 @@ def _transformers(prompts: list[str], tokens: int) -> Any:
         def plain(turn: int, options: dict[str, Any] = options) -> None:
             model.model.generate(**options)
 
-        def marked(turn: int, options: dict[str, Any] = options, batch: int = batch) -> None:
-            generate(model.model, sampler, _requests(batch, turn), **options)
+        inside: list[float] = []  # the hook's, a turn each
 
-        yield batch, plain, marked
+        def marked(
+            turn: int, options: dict[str, Any] = options, batch: int = batch, inside: list[float] = inside
+        ) -> None:
+            before = seconds[0]
+            generate(model.model, sampler, _requests(batch, turn), **options)
+            inside.append(seconds[0] - before)
+
+        yield batch, plain, marked, inside
 
 
 def _llamacpp(prompts: list[str], tokens: int) -> Any:
@@ -159,7 +179,7 @@ def _llamacpp(prompts: list[str], tokens: int) -> Any:
         def marked(turn: int, decode: Any = decode, size: int = size) -> None:
             decode([keyed_chain(llama, sampler, request, **sampling) for request in _requests(size, turn)])
 
-        yield size, plain, marked
+        yield size, plain, marked, []
 
 
 if __name__ == "__main__":

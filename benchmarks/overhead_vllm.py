@@ -5,19 +5,24 @@
 It runs where vLLM is installed. Both engines have the same options; `plain` has no plugin that marks, `marked` has the
 plugin, a ticket for every request, accounts, and the keys of this benchmark. A turn times B requests of `--tokens`
 tokens each, from the prompt on; a ratio is marked over plain time within one turn, and intervals are of the median over
-turns. An engine computes with one thread: its other processes need cores too, and with two threads on two cores the
-ratios of single turns spread from 0.5 to 1.5.
+turns. `own_share` is the time that the plugin's `apply` took, as its own metric counts it, over that of the marked
+turns: it needs no comparison, and leaves out what `apply` makes slower or faster behind it.
+An engine computes with one thread: its other processes need cores too, and with two threads on two cores the ratios of
+single turns spread from 0.5 to 1.5.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+import httpx
 
 from benchmarks.ratios import spread, turns, write_json
 from watermark.deployment import Deployment
@@ -38,7 +43,7 @@ RESULTS: Final = Path(__file__).parent / "results" / "overhead_vllm.json"
 Run = Callable[[int], float]
 
 
-def cases(model: str, epoch: EpochKey, keys: str, tokens: int) -> Iterator[tuple[str, int, dict[str, Run]]]:
+def cases(model: str, epoch: EpochKey, keys: str, tokens: int, port: int) -> Iterator[tuple[str, int, dict[str, Run]]]:
     """(sampling, batch, what each engine does in a turn and in how many seconds).
 
     Args:
@@ -46,12 +51,13 @@ def cases(model: str, epoch: EpochKey, keys: str, tokens: int) -> Iterator[tuple
         epoch: the key that draws.
         keys: folder of its key file.
         tokens: of each answer.
+        port: where the plugin shows its metrics.
     """
     from vllm import LLM, SamplingParams
 
     options: dict[str, Any] = {"max_model_len": 512, "max_num_seqs": 32, "enforce_eager": True, "seed": 0}
     engines = {"plain": LLM(model=model, **options)}
-    switched_on = {"RADIOLABEL_KEYS": keys, "RADIOLABEL_MODE": "enforce"}
+    switched_on = {"RADIOLABEL_KEYS": keys, "RADIOLABEL_MODE": "enforce", "RADIOLABEL_METRICS_PORT": str(port)}
     os.environ |= switched_on  # the engine's process reads them; this one has no door, so that plain requests pass
     engines["marked"] = LLM(model=model, logits_processors=[NAME], **options)
     for name in switched_on:
@@ -74,6 +80,14 @@ def cases(model: str, epoch: EpochKey, keys: str, tokens: int) -> Iterator[tuple
     finally:
         for engine in engines.values():
             engine.llm_engine.engine_core.shutdown()  # or their processes outlive this one, which waits for them
+
+
+def drawn_seconds(port: int) -> float:
+    """Seconds that the plugin has drawn for so far."""
+    for line in httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text.splitlines():
+        if line.startswith("radiolabel_draw_seconds_sum "):
+            return float(line.split()[1])
+    raise SystemExit("the plugin shows no draw seconds")
 
 
 def _extra(epoch: EpochKey, turn: int, number: int) -> dict[str, str]:
@@ -99,16 +113,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         Path(folder, "keys").mkdir()
         write_key(epoch, Path(folder, "keys", "epoch.key"))
-        for sampling, batch, contestants in cases(model, epoch, f"{folder}/keys", options.tokens):
-            seconds = turns(contestants, options.repeats)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = int(free.getsockname()[1])
+        for sampling, batch, contestants in cases(model, epoch, f"{folder}/keys", options.tokens, port):
+            shares: list[float] = []
+
+            def marked(turn: int, run: Run = contestants["marked"], shares: list[float] = shares) -> float:
+                before = drawn_seconds(port)
+                took = run(turn)
+                shares.append((drawn_seconds(port) - before) / took)
+                return took
+
+            seconds = turns(contestants | {"marked": marked}, options.repeats)
             ratios = [m / p for m, p in zip(seconds["marked"], seconds["plain"], strict=True)]
             rates = {kind: spread([batch * options.tokens / s for s in seconds[kind]]) for kind in seconds}
             r = spread(ratios)
-            wall = {"marked_over_plain_time": r, "tokens_per_second": rates}
+            own = spread(shares[1:])
+            wall = {"marked_over_plain_time": r, "own_share": own, "tokens_per_second": rates}
             batches.append({"sampling": sampling, "batch": batch, "wall": wall})
             print(f"{sampling:38} batch {batch:2}  plain {rates['plain']['median']:6.1f}  marked "
                   f"{rates['marked']['median']:6.1f} tokens/s  time ratio {r['median']:.3f} "
-                  f"({r['low']:.3f} to {r['high']:.3f})", flush=True)  # fmt: skip
+                  f"({r['low']:.3f} to {r['high']:.3f})  own share {own['median']:.3f} "
+                  f"({own['low']:.3f} to {own['high']:.3f})", flush=True)  # fmt: skip
             record = {
                 "command": f"python -m benchmarks.overhead_vllm --tokens {options.tokens} --repeats {options.repeats}",
                 "model": Path(options.model).name if options.model else "SmolLM2-135M-Instruct, bfloat16",
