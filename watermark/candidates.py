@@ -17,7 +17,6 @@ from watermark.windows import Ids
 
 # A row with at least this share of its vocabulary left is drawn from as it is: compacting it costs more.
 MOST: Final = 0.25
-_EIGHT: Final = np.arange(8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,16 +36,12 @@ class Row:
     @classmethod
     def find(cls, logits: Logits) -> Row:
         """The candidates of (V,) logits."""
-        # Eight flags at a time: after truncation most groups are empty, and the rest is looked at alone.
-        flags = np.zeros((len(logits) + 7) // 8 * 8, dtype=bool)
-        np.not_equal(logits, -np.inf, out=flags[: len(logits)])  # NaN stays, for `check` to find
-        groups = np.flatnonzero(flags.view(np.uint64) != 0)
-        if len(groups) > MOST * len(logits) / 8:
-            count = int(np.count_nonzero(flags))
-            if count > MOST * len(logits):
-                return cls(logits, None, count)
-        ids = (8 * groups[:, None] + _EIGHT)[flags.reshape(-1, 8)[groups]]
-        return cls(logits[ids], ids.astype(np.uint32), len(ids))
+        left = logits != -np.inf  # NaN stays, for `check` to find
+        count = int(np.count_nonzero(left))
+        if count > MOST * len(logits):
+            return cls(logits, None, count)
+        ids = np.flatnonzero(left)
+        return cls(logits[ids], ids.astype(np.uint32), count)
 
     def compact(self) -> tuple[Ids, Logits]:
         """(c,) ids, and their logits."""

@@ -3,7 +3,7 @@
 Symbols: B rows, V vocabulary, k and p of top-k and top-p.
 
 On CPUs vLLM sorts the whole vocabulary for top-p. Here a bound that enough logits reach is found first, from the
-largest of every 16, and only those that reach it are sorted.
+largest of each group of them, and only those that reach it are sorted.
 The same logits stay. Of equal ones at the edge of top-p vLLM keeps whichever its unstable sort leaves; here it is as
 many, the highest ids. Rows that cannot be decided so (a wide nucleus, or an edge within rounding of p) go to vLLM's own
 functions.
@@ -26,7 +26,7 @@ from watermark.schemes import Logits
 from watermark.windows import Ids
 
 LOOKED_AT: Final = 1024  # logits that a nucleus is looked for in
-GROUP: Final = 16  # logits of which the largest stands for all
+SPARE: Final = 4  # groups for each logit that is wanted
 # vLLM sums probabilities in float32: closer to p than this, its rounding decides.
 MARGIN: Final = 1e-5
 
@@ -136,11 +136,18 @@ def _largest(row: Logits, rule: Rule) -> Row | None:
 
 
 def _reaching(row: Logits, count: int) -> Ids | None:
-    """The ids, in order, of all logits that reach a bound which at least `count` reach; None if there is no largest."""
-    if not -np.inf < row.max() < np.inf:
+    """The ids, in order, of all logits that reach a bound which at least `count` reach; None if there is no largest.
+
+    The bound is reached by the largest logit of `count` groups. Where groups are many, two of the largest logits seldom
+    share one, so that hardly more than `count` reach it.
+    """
+    size = len(row)
+    n_groups = max(min(max(SPARE * count, LOOKED_AT), size // 2), 1)
+    whole = size // n_groups * n_groups
+    groups = row[:whole].reshape(-1, n_groups).max(axis=0)
+    if not -np.inf < np.maximum(groups.max(), row[whole:].max(initial=-np.inf)) < np.inf:  # NaN is not
         return None
-    groups = row[: len(row) // GROUP * GROUP].reshape(GROUP, -1).max(axis=0)
-    if count >= len(groups):
-        return np.arange(len(row), dtype=np.uint32)
-    bound = np.partition(groups, len(groups) - count)[len(groups) - count]
+    if count > n_groups:
+        return np.arange(size, dtype=np.uint32)
+    bound = np.partition(groups, n_groups - count)[n_groups - count]
     return np.flatnonzero(row >= bound).astype(np.uint32)
