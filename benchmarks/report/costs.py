@@ -117,10 +117,13 @@ def _serving(results: Results) -> Iterator[Block]:
             for case in record["batches"]:
                 wall = case["wall"]
                 rates = wall["tokens_per_second"]
+                own = case.get("own_share") or wall.get("own_share")
                 rows.append((engine, case.get("sampling", usual), number(case["batch"]), ranged(rates["plain"]),
-                             ranged(rates["marked"]), ranged(wall["marked_over_plain_time"])))  # fmt: skip
+                             ranged(rates["marked"]), ranged(wall["marked_over_plain_time"]),
+                             ranged(own) if own else "not measured"))  # fmt: skip
     if rows:
-        columns = ("engine", "sampling", "batch", "plain, tokens/s", "marked, tokens/s", "time, marked over plain")
+        columns = ("engine", "sampling", "batch", "plain, tokens/s", "marked, tokens/s", "time, marked over plain",
+                   "of it our own")  # fmt: skip
         yield table("Serving: plain and marked in turns, median (95 % interval)", columns, rows)
 
 
