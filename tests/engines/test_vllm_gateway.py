@@ -65,7 +65,7 @@ def served(server):
             "choices"
         ][0]
 
-    jobs = [(prompt, draw) for prompt, e in wanted for draw in (e.served, e.withheld)]
+    jobs = [(prompt, draw) for prompt, e in wanted for draw in e.draws]
     with ThreadPoolExecutor(len(jobs)) as pool:
         choices = dict(zip((draw.request.id for _, draw in jobs), pool.map(ask, jobs), strict=True))
     return [(p, e, {d.request.id: choices[d.request.id] for d in (e.served, e.withheld)}) for p, e in wanted]
@@ -85,8 +85,7 @@ def folder(server, served, tmp_path_factory):
     with Ledger.open(folder / "l.jsonl", sealing=public) as ledger:
         ledger.append_many(
             exchange.record(
-                content(prompt, choices[exchange.served.request.id]),
-                withheld=content(prompt, choices[exchange.withheld.request.id]),
+                [content(prompt, choices[draw.request.id]) for draw in exchange.draws],
                 decoding=DECODING,
                 model=MODEL,
             )

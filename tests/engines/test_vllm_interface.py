@@ -270,6 +270,22 @@ def test_the_token_survives_beside_logits_of_any_size(config, settings, spread, 
         assert drawn == Sampler(EPOCH).draw([wanted], truncated(row, parameters(**rule)))[0]
 
 
+@pytest.mark.parametrize("bad_first", [True, False])
+def test_a_row_that_is_not_a_number_ends_its_answer_and_leaves_the_others_alone(config, settings, bad_first):
+    engine, wanted = Engine(config), Sampler(EPOCH).start(Request("good", account="a"))
+    names = ["bad", "good"] if bad_first else ["good", "bad"]
+    for name in names:
+        engine.new(name, parameters(ticket(name)))
+    good = np.full(V, -5e6, dtype=np.float32)
+    good[10:18] = 2e6 + np.arange(8, dtype=np.float32) / 2
+    for step in range(6):
+        rows = {"good": good, "bad": np.where(np.arange(V) == 7, np.nan, 0).astype(np.float32)}
+        engine.logits = rows.__getitem__
+        drawn = engine.step(enter=names if step == 0 else [])
+        assert drawn["good"] == Sampler(EPOCH).draw([wanted], truncated(good, parameters()))[0]
+        assert drawn["bad"] == 2  # the end token
+
+
 def test_the_law_of_a_token_over_random_keys_is_the_models_own(config, settings, tmp_path):
     """Chi-square at a leaf position and at a keyed one, each over 4,096 accounts' keys."""
     from scipy.stats import chisquare

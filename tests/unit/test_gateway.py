@@ -3,6 +3,7 @@
 import json
 import time
 from itertools import chain
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,11 @@ ALL = Gateway(EPOCH, twin_share=1_000_000)
 
 
 def draws(exchange):
-    return [draw for draw in (exchange.served, exchange.withheld) if draw]
+    return list(exchange.draws)
+
+
+def drawn(exchange):
+    return [answer(draw) for draw in exchange.draws]
 
 
 def answer(draw, *, prompt="why?"):
@@ -87,7 +92,7 @@ def test_tickets_are_read_as_the_requests_they_are_for():
                 ticket = read(draw.ticket, keys=KEYS, now=NOW)
                 assert Request(ticket.request, account=ticket.account, cohort=ticket.cohort) == draw.request
                 assert (ticket.account, ticket.cohort) == ("17", "eu")
-                assert ticket.expires == int(NOW + gateway.lifetime)
+                assert ticket.expires == min(ceil(NOW + gateway.lifetime), int(NOW) + MAX_LIFETIME)
 
 
 def test_ids_do_not_collide():
@@ -148,10 +153,7 @@ def test_a_ledger_takes_the_records_and_gives_the_pairs(tmp_path):
     n_twins = sum(e.withheld is not None for e in exchanges)
     assert 0 < n_twins < 30
     with Ledger.create(tmp_path / "l", keeping=Keeping("clear")) as ledger:
-        ledger.append_many(
-            e.record(answer(e.served), withheld=answer(e.withheld) if e.withheld else None, model="teacher")
-            for e in exchanges
-        )
+        ledger.append_many(e.record(drawn(e), model="teacher", conversation="c") for e in exchanges)
     assert main(["ledger", "check", str(tmp_path / "l")]) == 0
     assert main(["ledger", "pairs", str(tmp_path / "l"), "-o", str(tmp_path / "pairs")]) == 0
     pairs = {p["id"]: p for p in map(json.loads, (tmp_path / "pairs").read_text().splitlines())}
@@ -170,54 +172,64 @@ def test_a_ledger_takes_the_records_and_gives_the_pairs(tmp_path):
         assert tuple(pair["members"][1 - pair["served"]]["token_ids"]) == answer(exchange.withheld).token_ids
 
 
-def test_lost_pairs_are_counted_from_the_records_and_the_coins():
+def test_lost_pairs_are_counted_from_the_records_and_the_coins(tmp_path, capsys):
     """The rule of docs/spec/pair.md, section 4: no field of the ledger is needed."""
-    share, coins = 400_000, EPOCH.coin_key()
-    exchanges = Gateway(EPOCH, twin_share=share).open(account="7", answers=60, request="r")
-    entries, lost = [], set()
-    for number, e in enumerate(exchanges):
-        gone = e.withheld is not None and number % 3 == 0
-        lost |= {e.served.request.id} if gone else set()
-        other = answer(e.withheld) if e.withheld and not gone else None
-        entries.append(e.record(answer(e.served), withheld=other, pair_lost=gone))
-    counted = {
-        entry.record.request
-        for entry in entries
-        if entry.record.twin is None and coins.is_twinned(entry.record.request.removesuffix(TWIN_SUFFIX), share)
-    }
-    assert counted == lost
+    exchanges = Gateway(EPOCH, twin_share=400_000).open(account="7", answers=60, request="r")
+    lost = [e for number, e in enumerate(exchanges) if e.withheld and number % 3 == 0]
     assert 0 < len(lost) < sum(e.withheld is not None for e in exchanges)
+    with Ledger.create(tmp_path / "l", keeping=Keeping("clear")) as ledger:
+        ledger.append_many(e.record(drawn(e), whole=e not in lost) for e in exchanges)
+    write_key(EPOCH, tmp_path / "e.key")
+    arguments = ["ledger", "pairs", str(tmp_path / "l"), "--coins", str(tmp_path / "e.key"), "-o"]
+    assert main([*arguments, str(tmp_path / "pairs")]) == 0
+    assert f"{len(lost)} pairs lost: chosen, and not in the log" in capsys.readouterr().err
+    with Ledger.open(tmp_path / "l") as ledger:
+        ledger.append(Gateway(EPOCH, twin_share=1_000_000).open(account="7", request="s")[0].record([one(), one()]))
+    assert main([*arguments, str(tmp_path / "more")]) != 0
+    assert "the shares that its pairs state are 400000, 1000000" in capsys.readouterr().err
+
+
+def one():
+    return content((1, 2, 3))
 
 
 def test_an_answer_of_nothing_is_logged_too():
     exchange = ALL.open(account="7")[0]
-    assert exchange.record(content(()), pair_lost=True).record.tokens == 0
-    cut = exchange.record(content((1, 2)), pair_lost=True, reason="greedy", forced=0)
+    assert exchange.record([content(()), content(())], whole=False).record.tokens == 0
+    cut = exchange.record([content((1, 2)), content((1, 2))], whole=False, reason="greedy", forced=0)
     assert dict(cut.record.unmarked) == {"greedy": 2}
+    assert cut.record.twin is None
 
 
 def test_records_that_do_not_fit_the_exchange():
     twinned, alone = ALL.open(account="7")[0], Gateway(EPOCH).open(account="7")[0]
     one = answer(alone.served)
-    for exchange, fields, message in (
-        (alone, {"withheld": one}, "was not sampled"),
-        (alone, {"pair_lost": True}, "was not sampled"),
-        (twinned, {}, "neither gives it nor says"),
-        (twinned, {"withheld": one, "pair_lost": True}, "both gives it and says"),
-        (twinned, {"withheld": answer(twinned.withheld, prompt="what?")}, "answers another prompt"),
+    for exchange, contents, message in (
+        (alone, [], "has 1 draws, and 0 contents"),
+        (alone, [one, one], "has 1 draws, and 2 contents"),
+        (twinned, [one], "has 2 draws, and 1 contents"),
+        (twinned, [one, answer(twinned.draws[1], prompt="what?")], "answers another prompt"),
     ):
         with pytest.raises(Error, match=message):
-            exchange.record(one, **fields)
-    swapped = Exchange(twinned.withheld, twinned.served, twinned.share, EPOCH)
+            exchange.record(contents)
+    swapped = Exchange(twinned.id, twinned.draws, 1 - twinned.coin, twinned.share, EPOCH)
     with pytest.raises(LedgerError, match="the coin of"):
-        swapped.record(one, withheld=one)
+        swapped.record([one, one])
+
+
+def test_what_a_client_may_see_does_not_tell_the_coin():
+    exchanges = ALL.open(account="7", answers=60, request="r")
+    assert [e.id for e in exchanges] == [f"r-{k}" for k in range(60)]
+    assert [[d.request.id for d in e.draws] for e in exchanges] == [[e.id, e.id + TWIN_SUFFIX] for e in exchanges]
+    assert {e.coin for e in exchanges} == {0, 1}
+    assert all(f"coin={e.coin}" not in repr(e) for e in exchanges)
 
 
 def test_nothing_secret_in_a_repr():
     epoch = MasterKey.generate().epoch("e", deployment=EPOCH.deployment)
     gateway = Gateway(epoch, twin_share=1_000_000)
     exchange = gateway.open(account="7")[0]
-    shown = f"{gateway!r} {exchange!r} {exchange.served!r} {exchange.record(content((1,)), pair_lost=True)!r}"
+    shown = f"{gateway!r} {exchange!r} {exchange.served!r} {exchange.record([content((1,))] * 2, whole=False)!r}"
     for key in (epoch.secret, epoch.gateway_key().secret, epoch.coin_key().secret, epoch.value_key("fleet").value):
         assert key.reveal().hex() not in shown
         assert repr(key.reveal())[2:-1] not in shown
@@ -225,10 +237,11 @@ def test_nothing_secret_in_a_repr():
     assert "rl1." not in shown
 
 
-def test_the_example_of_the_page(tmp_path, monkeypatch):
+@pytest.mark.parametrize("failing", [False, True])
+def test_the_example_of_the_page(tmp_path, monkeypatch, failing):
     page = (Path(__file__).parents[2] / "docs/operating.md").read_text()
     code = page.partition("## The gateway")[2].partition("```python\n")[2].partition("```")[0]
-    assert len(code.splitlines()) <= 17
+    assert len(code.splitlines()) <= 25
     monkeypatch.chdir(tmp_path)
     (tmp_path / "keys").mkdir()
     write_key(EPOCH, tmp_path / "keys/2026-q4.key")
@@ -237,12 +250,18 @@ def test_the_example_of_the_page(tmp_path, monkeypatch):
 
     def ask(prompt, ticket):
         asked.append(read(ticket, keys=KEYS, now=time.time()).request)
-        return "text", (5, 6, 7, 8)
+        if failing and asked[-1].endswith(TWIN_SUFFIX):
+            raise TimeoutError
+        return "text", (5, 6, 7, 8), True
 
-    scope = {"prompt": "why?", "ask": ask}
+    scope = {"prompt": "why?", "chat": "chat-1", "ask": ask}
     exec(code.replace("50_000", "1_000_000"), scope)
     scope["ledger"].close()
     _, damages, found = walked((tmp_path / "served.jsonl").read_bytes())
     assert not damages
-    assert [entered.record.twin.served for entered in found[1:]] == asked[::2]
+    records = [entered.record for entered in found[1:]]
+    assert len(records) == 2
+    assert {r.conversation for r in records} == {"chat-1"}
     assert len(set(asked)) == 4
+    assert all((r.twin is None) == failing for r in records)
+    assert {r.request.removesuffix(TWIN_SUFFIX) for r in records} == {a.removesuffix(TWIN_SUFFIX) for a in asked}

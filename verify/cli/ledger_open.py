@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from verify.pairs import Pair
     from verify.records import Transcript
     from watermark.ledger import Content, SealingKey, Served
+    from watermark.ledger.lost import LostPairs
 
 KEY = click.option("--key", "key_file", type=click.Path(), help="Private key that opens, from radiolabel ledger key.")
 OUTPUT = click.option("-o", "--output", required=True, type=click.Path(), help="New file; its owner's alone.")
@@ -55,6 +56,8 @@ def served(
 @KEY
 @EPOCH
 @ACCOUNT
+@click.option("--coins", "coins_file", type=click.Path(),
+              help="Epoch key, or its epoch/NAME/coin: also count the pairs that were lost.")  # fmt: skip
 @OUTPUT
 @FORCE
 def pairs(
@@ -62,6 +65,7 @@ def pairs(
     key_file: str | None,
     epoch: str | None,
     account: tuple[str, ...],
+    coins_file: str | None,
     output: str,
     force: bool,
 ) -> None:
@@ -73,12 +77,26 @@ def pairs(
     \b
     Example: radiolabel ledger pairs served.jsonl --key sealing.pem -o pairs.jsonl
     """
+    lost = None if coins_file is None else _lost(coins_file)
     n = _write(output, force, files, key_file, (
         _pair(record, content, twin)
-        for record, content, twin in _opened(files, key_file, epoch, account, twins=True)
+        for record, content, twin in _opened(files, key_file, epoch, account, twins=True, lost=lost)
         if twin is not None
     ))  # fmt: skip
     click.echo(f"{counted(n, 'pair')} written", err=True)
+    if lost is not None:
+        click.echo(f"{counted(lost.count(), 'pair')} lost: chosen, and not in the log", err=True)
+
+
+def _lost(path: str) -> LostPairs:
+    from watermark.keyfile import read_key
+    from watermark.keys import CoinKey, EpochKey
+    from watermark.ledger.lost import LostPairs
+
+    key = read_key(path)
+    if not isinstance(key, EpochKey | CoinKey):
+        raise click.UsageError(f"{path} is not an epoch key or its node of coins, expected one that served")
+    return LostPairs(key.coin_key() if isinstance(key, EpochKey) else key)
 
 
 def _write(
@@ -96,7 +114,13 @@ def _write(
 
 
 def _opened(
-    files: tuple[str, ...], key_file: str | None, epoch: str | None, accounts: tuple[str, ...], *, twins: bool = False
+    files: tuple[str, ...],
+    key_file: str | None,
+    epoch: str | None,
+    accounts: tuple[str, ...],
+    *,
+    twins: bool = False,
+    lost: LostPairs | None = None,
 ) -> Iterator[tuple[Served, Content, Content | None]]:
     """(record, its answer, the withheld one if that is asked for) of the answers that were asked for.
 
@@ -113,7 +137,11 @@ def _opened(
         record = found.record
         if not isinstance(record, Served) or (epoch is not None and record.epoch != epoch):
             continue
-        if (accounts and record.account not in accounts) or (twins and record.twin is None):
+        if accounts and record.account not in accounts:
+            continue
+        if lost is not None:
+            lost.add(record)
+        if twins and record.twin is None:
             continue
         try:
             answer = opened(record.content, record.digest, record.place, key=key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from codecs import BOM_UTF8
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 BATCH = 256  # records that one fsync serves
 HEADER = ["slot", "name"]
 MAX_ROW_BYTES = 64 * 1024
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @click.command()
@@ -186,9 +184,11 @@ def _slots(path: str) -> Iterator[tuple[str, str]]:
             try:
                 check_name(slot)
             except KeyFileError as error:
-                raise Refused(f"{where}: slot: {error}", hint=error.hint) from None
-            if not name or CONTROL.search(name):
-                raise Refused(f"{where}: slot {quoted(slot)} has a name that is empty or has control characters")
+                # Of a file with its columns swapped this would be a name.
+                raise Refused(f"{where}: the slot cannot be part of a key path", hint=error.hint) from None
+            if not name.strip() or not name.isprintable():
+                raise Refused(f"{where}: slot {quoted(slot)} has a name that is blank or has characters that do not "
+                              "print")  # fmt: skip
             if slot in lines:
                 raise InputError(f"{where}: slot {quoted(slot)} stands in line {lines[slot]} too, expected it once")
             lines[slot] = number

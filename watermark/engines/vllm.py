@@ -197,8 +197,9 @@ class Radiolabel(LogitsProcessor, LogitsProcessorV2):
             drawn = draw([row for _, row in rows], found)
             raised = dict(zip(indices, drawn, strict=True))
             # vLLM truncates again. It sorts faster where there is nothing left, and without top-p finds the k largest
-            # faster where there is.
-            if any(rule.top_p < 1 for rule in rules) or max(row.logits.max(initial=0) for row in found) > PEAK / 2:
+            # faster where there is. NaN, and what stands near the peak, is emptied.
+            small = all(row.logits.max(initial=0) <= PEAK / 8 for row in found)
+            if not small or any(rule.top_p < 1 for rule in rules):
                 only |= raised
             else:
                 logits[indices, drawn] = PEAK

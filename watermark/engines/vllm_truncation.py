@@ -120,8 +120,9 @@ def _largest(row: Logits, rule: Rule) -> Row | None:
     drop = 0
     if rule.top_p < 1:
         order = np.sort(values[values >= edge])[::-1]
-        masses = np.exp((order - order[0]).astype(np.float64))
-        total = masses.sum() if by_k else np.exp(row - order[0]).sum(dtype=np.float64)
+        with np.errstate(over="ignore"):  # of differences, which then have no mass
+            masses = np.exp((order - order[0]).astype(np.float64))
+            total = masses.sum() if by_k else np.exp(row - order[0]).sum(dtype=np.float64)
         before = masses.cumsum() / total  # mass of the j + 1 largest
         wanted = 1 + int(np.count_nonzero(before[:-1] < rule.top_p))
         near = before[max(wanted - 2, 0) : wanted] - rule.top_p

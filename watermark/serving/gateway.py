@@ -4,15 +4,17 @@ No engine and no HTTP: the caller sends each ticket on as one request, and bring
 Normative text: docs/spec/ticket.md, section 5, and docs/spec/pair.md, section 4.
 
     for exchange in gateway.open(account="17", answers=n):
-        ...  # send exchange.served.ticket and, if there is one, exchange.withheld.ticket, with the same prompt
-        ledger.append(exchange.record(answer, withheld=other))
+        ...  # send draw.ticket for each of exchange.draws at once, with the same prompt
+        ledger.append(exchange.record(contents, whole=all_ended, conversation=chat))
 """
 
 from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Final
 
 from watermark.channels import WHOLE
@@ -33,7 +35,7 @@ class Draw:
     """One request to an engine.
 
     Attributes:
-        request: for whom, with the id whose leaf key draws.
+        request: for whom, with the id whose leaf key draws. No client sees it: which of two ids was served is the coin.
         ticket: what the engine is shown, once; not in `repr`, since whoever has it is served.
     """
 
@@ -45,24 +47,35 @@ class Draw:
 class Exchange:
     """One wanted answer: the draw that is served and, for a sampled request, the one that is not.
 
-    The caller gives both draws the same prompt, sampling parameters, limits, deadline and priority, and stops neither
-    because of what became of the other or of the client. A draw that fails is not repeated under its id, and the
-    withheld one is never served in its place: a retry is a new exchange.
+    The caller submits all draws together and in their order, with the same prompt, sampling parameters, limits,
+    deadline and priority, fetches and parses them in the same way, and stops none because of what became of another
+    or of the client. A draw that fails is not repeated under its id, and the withheld one is never served in its place:
+    a retry is a new exchange.
 
     Attributes:
-        served: what the client gets; known before anything is drawn.
-        withheld: its twin, or None.
+        id: what a client may be shown; it does not tell whether there is a twin.
+        draws: one, or that of `id` and that of its twin.
+        coin: which of them is served, known before anything is drawn.
         share: parts per million of the requests that get a twin.
     """
 
-    served: Draw
-    withheld: Draw | None
+    id: str
+    draws: tuple[Draw, ...]
+    coin: int = field(repr=False)
     share: int
     _epoch: EpochKey = field(repr=False)
 
-    def record(
-        self, content: Content, *, withheld: Content | None = None, pair_lost: bool = False, **others: Any
-    ) -> Entry:
+    @property
+    def served(self) -> Draw:
+        """What the client gets."""
+        return self.draws[self.coin]
+
+    @property
+    def withheld(self) -> Draw | None:
+        """Its twin, or None."""
+        return self.draws[1 - self.coin] if len(self.draws) > 1 else None
+
+    def record(self, contents: Sequence[Content], *, whole: bool = True, **others: Any) -> Entry:
         """The ledger's record of this answer: one for each exchange, also of an answer that was cut or is empty.
 
         A pair is kept if both draws ended whole: by an end token, a stop string or their common limit. Else it is
@@ -70,29 +83,24 @@ class Exchange:
         says that its pair was lost, to whoever holds the node of the coins.
 
         Args:
-            content: what was drawn to be served, as far as it was drawn.
-            withheld: what its twin drew; None if there is none, or if the pair is lost.
-            pair_lost: of a sampled request, that one of the two draws did not end whole. It must not hang on
-                which of them was served (docs/spec/pair.md, section 4).
-            others: as `watermark.ledger.answer_record` takes them: `reason`, `forced`, `decoding`, `model`, ...
+            contents: what was drawn, in the order of `draws`, as far as it was drawn.
+            whole: whether every draw ended whole.
+            others: as `watermark.ledger.answer_record` takes them: `conversation`, `reason`, `forced`, `decoding`,
+                `model`, ... Answers that hang on one another share a conversation: later turns, and regenerations.
 
         Raises:
             LedgerError: fields that do not go together.
-            Error: a twin that was not asked for, or one that is neither here nor lost.
+            Error: not one content for each draw, or contents of different prompts.
         """
-        request = self.served.request
-        if self.withheld is None and (withheld is not None or pair_lost):
-            raise Error(f"request {request.id!r} has no twin: it was not sampled", hint="record its answer alone")
-        if self.withheld is not None and (withheld is None) != pair_lost:
+        if len(contents) != len(self.draws):
             raise Error(
-                f"request {request.id!r} has a twin, and its record {'both' if pair_lost else 'neither'} gives it "
-                f"{'and' if pair_lost else 'nor'} says that the pair is lost",
-                hint="a pair whose two draws ended whole is recorded whole; any other with pair_lost=True alone",
+                f"request {self.id!r} has {len(self.draws)} draws, and {len(contents)} contents were given",
+                hint="give what each drew, in the order of draws; of one that failed an empty one",
             )
-        if withheld is not None and withheld.prompt != content.prompt:
-            raise Error(f"request {request.id!r}: its twin answers another prompt", hint="ask both the same")
-        twin = None if withheld is None else Withheld(withheld, share=self.share)
-        return answer_record(request, content, epoch=self._epoch, twin=twin, **others)
+        if len({content.prompt for content in contents}) > 1:
+            raise Error(f"request {self.id!r}: its twin answers another prompt", hint="ask both the same")
+        twin = Withheld(contents[1 - self.coin], share=self.share) if whole and len(contents) > 1 else None
+        return answer_record(self.served.request, contents[self.coin], epoch=self._epoch, twin=twin, **others)
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ class Gateway:
             and the record need this one.
         twin_share: parts per million of the answers that get a twin. Kept through an epoch, so that lost pairs can be
             counted.
-        lifetime: of a ticket, in seconds.
+        lifetime: of a ticket, in seconds: longer than a draw waits for its turn, since one that comes late is lost.
 
     Raises:
         Error: a share or a lifetime that cannot be.
@@ -120,7 +128,7 @@ class Gateway:
                 f"twin_share is {str(self.twin_share)[:40]}, expected an integer from 0 to {WHOLE}",
                 hint=f"it counts parts per million: {WHOLE // 100} is one request in a hundred",
             )
-        if not 1 <= self.lifetime <= MAX_LIFETIME:
+        if type(self.lifetime) not in (int, float) or not 1 <= self.lifetime <= MAX_LIFETIME:
             raise Error(
                 f"lifetime is {str(self.lifetime)[:40]}, expected 1 to {MAX_LIFETIME} seconds",
                 hint="an engine remembers a ticket until it expires: minutes are enough",
@@ -166,7 +174,8 @@ class Gateway:
                     f"request {name[:60]!r} names no {channel}, and the {channel} channel has a share",
                     hint=f"give its {channel} slot: an engine refuses a ticket without one",
                 )
-        expires = int((time.time() if now is None else now) + self.lifetime)
+        now = time.time() if now is None else now
+        expires = min(ceil(now + self.lifetime), int(now) + MAX_LIFETIME)
         gateway, coins = self.epoch.gateway_key(), self.epoch.coin_key()
 
         def draw(id_: str) -> Draw:
@@ -175,9 +184,8 @@ class Gateway:
 
         def exchange(first: str) -> Exchange:
             if not coins.is_twinned(first, self.twin_share):
-                return Exchange(draw(first), None, self.twin_share, self.epoch)
+                return Exchange(first, (draw(first),), 0, self.twin_share, self.epoch)
             twin = first + TWIN_SUFFIX
-            served, withheld = (twin, first) if coins.coin(twin) else (first, twin)
-            return Exchange(draw(served), draw(withheld), self.twin_share, self.epoch)
+            return Exchange(first, (draw(first), draw(twin)), int(coins.coin(twin)), self.twin_share, self.epoch)
 
         return [exchange(f"{name}-{k}") for k in range(answers)]
