@@ -10,7 +10,9 @@ Wall time is the whole command's. Memory is the largest sum of the resident sets
 /proc every 50 ms, and, beside it, of their proportional sets, in which what processes share counts once.
 The exponent is that of seconds = start-up + c ids^exponent, all three fitted to the logarithms of all sizes by least
 squares: for wall time, and for processor time, which other work on the machine disturbs less; an engine's own servers
-are not in it. Results are kept as they come: an interrupted run goes on.
+are not in it. Beside it stands the exponent of a line through the sizes from 10^6 on, after the time of the smallest
+size is taken off: the first sizes then hang on tenths of a second.
+Results are kept as they come: an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from watermark.keyfile import write_key
 BLOCK = 1_000_000 // DOCUMENT * DOCUMENT  # ids of one seed
 GROUP_ROWS = 1 << 14
 SAMPLE_SECONDS = 0.05
+LINE_FROM = 0.9e6  # whole documents: a little under 10^6
 TARGET_EXPONENT = (0.95, 1.05)
 
 
@@ -154,12 +157,15 @@ def fit(rows: dict[str, Any], field: str) -> dict[str, float] | None:
         error: NDArray[np.float64] = np.log(np.exp(p[0]) + np.exp(p[1]) * (n / largest) ** p[2]) - np.log(seconds)
         return error
 
+    rest = (n >= LINE_FROM) & (seconds > seconds[n.argmin()])
+    line = np.polyfit(np.log(n[rest]), np.log(seconds[rest] - seconds[n.argmin()]), 1)[0] if rest.sum() > 1 else np.nan
     found = least_squares(off, [np.log(seconds.min()), np.log(seconds.max()), 1.0])
     start_up, constant, exponent = np.exp(found.x[0]), np.exp(found.x[1]), found.x[2]
     return {
         "exponent": float(exponent),
         "log10_constant": float(log10(constant) - exponent * log10(largest)),
         "start_up_seconds": float(start_up),
+        "exponent_of_line": float(line),
         "largest_error": float(np.expm1(np.abs(found.fun).max())),
     }
 
@@ -210,7 +216,8 @@ def main() -> None:
         if found:
             low, high = TARGET_EXPONENT
             print(f"exponent of {what}: {found['exponent']:.3f} (target {low} to {high}), start-up "
-                  f"{found['start_up_seconds']:.2f} s, every size within {found['largest_error']:.0%}")  # fmt: skip
+                  f"{found['start_up_seconds']:.2f} s, every size within {found['largest_error']:.0%}; of the line "
+                  f"{found['exponent_of_line']:.3f}")  # fmt: skip
     options.output.write_text(json.dumps(record, indent=1) + "\n")
 
 

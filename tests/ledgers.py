@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from tests.conftest import make_epoch
-from watermark.ledger import Content, Damage, Walk, Withheld, answer_record
+from watermark.ledger import Content, Damage, Head, Walk, Withheld, answer_record
+from watermark.ledger.lines import chained, parse
 from watermark.sampling import Request, Sampler
 
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
@@ -58,3 +59,12 @@ def walked(data: bytes, **options) -> tuple[Walk, list[Damage], list]:
     found = list(walk.through(io.BytesIO(data), "l"))
     walk.finish()
     return walk, damages, found
+
+
+def chain(lines: list[bytes], head: Head) -> list[bytes]:
+    """The same records as an honest chain behind `head`."""
+    made = []
+    for line in lines:
+        text, head = chained(b"{" + parse(line[:-1]).rest, head)
+        made.append(text)
+    return made

@@ -83,6 +83,11 @@ def ranged(found: Mapping[str, Any], middle: str = "median") -> str:
     return f"{number(found[middle])} ({number(found['low'])} to {number(found['high'])})"
 
 
+def spanned(found: Mapping[str, Any]) -> str:
+    """A median with the smallest and the largest."""
+    return f"{number(found['median'])} ({number(found['min'])} to {number(found['max'])})"
+
+
 def leaves(record: Any, path: str = "") -> Iterable[tuple[str, str]]:
     """Every value of a JSON record with its path: for results that no part knows better."""
     if isinstance(record, dict):

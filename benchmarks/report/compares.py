@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.report.blocks import Block, Part, Results, missing, number, percent, ranged, table
+from benchmarks.report.blocks import Block, Part, Results, missing, number, percent, ranged, spanned, table
 from benchmarks.report.charts import Chart, Series
 from verify.report.document import Notice, Text
 
@@ -27,14 +27,10 @@ def _speeds(results: Results) -> Iterator[Block]:
             if key.endswith(" ids/s") and key != "peer ids/s":
                 who = key.removesuffix(" ids/s")
                 times = record.get(f"{who}, times peer")
-                rows.append((mark, who, _middle(rate), _middle(peer) if peer else "not run",
-                             _middle(times) if times else "not run"))  # fmt: skip
+                rows.append((mark, who, spanned(rate), spanned(peer) if peer else "not run",
+                             spanned(times) if times else "not run"))  # fmt: skip
     columns = ("engine's mark", "ours", "ours, ids/s", "the engine's detector, ids/s", "times")
     yield table("Ids to a p-value on one core, same ids: median (smallest to largest)", columns, rows)
-
-
-def _middle(found: dict[str, float]) -> str:
-    return f"{number(found['median'])} ({number(found['min'])} to {number(found['max'])})"
 
 
 def _faults(results: Results) -> Iterator[Block]:

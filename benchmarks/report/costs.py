@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from benchmarks.report.blocks import Block, Part, Results, leaves, missing, number, ranged, table
+from benchmarks.report.blocks import Block, Part, Results, leaves, missing, number, ranged, spanned, table
 from benchmarks.report.charts import Chart, Series
 from verify.report.document import Table, Text
 
@@ -44,14 +44,10 @@ def _throughput(results: Results) -> Iterator[Block]:
         for name, values in record.items():
             if isinstance(values, dict) and "rate" in values:
                 ratio = next(v for key, v in values.items() if key.endswith("faster by"))
-                rows.append((what, name, f"{_range(values['rate'])} {record['unit']}",
-                             "1" if ratio["min"] == ratio["max"] == 1 else _range(ratio)))  # fmt: skip
+                rows.append((what, name, f"{spanned(values['rate'])} {record['unit']}",
+                             "1" if ratio["min"] == ratio["max"] == 1 else spanned(ratio)))  # fmt: skip
     columns = ("what", "who", "median (smallest to largest)", "radiolabel is faster by")
     yield table("Rates of one core, turns taken in one run", columns, rows)
-
-
-def _range(found: dict[str, float]) -> str:
-    return f"{number(found['median'])} ({number(found['min'])} to {number(found['max'])})"
 
 
 def _verdict(results: Results) -> Iterator[Block]:

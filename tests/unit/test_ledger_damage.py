@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledgers import NOON, entry, walked
+from tests.ledgers import NOON, chain, entry, walked
 from watermark.errors import LedgerError
 from watermark.ledger import Head, Keeping, Ledger, Walk, records
-from watermark.ledger.lines import chained, parse
+from watermark.ledger.lines import chained
 
 N = 6
 
@@ -30,15 +30,6 @@ def lines(data) -> list[bytes]:
 
 def head_of(data: bytes) -> Head:
     return walked(data)[0].head
-
-
-def chain(lines: list[bytes], head: Head) -> list[bytes]:
-    """The same records as an honest chain behind `head`."""
-    made = []
-    for line in lines:
-        text, head = chained(b"{" + parse(line[:-1]).rest, head)
-        made.append(text)
-    return made
 
 
 def test_an_untouched_ledger_holds(data):

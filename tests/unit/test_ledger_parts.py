@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.ledgers import NOON, entry
+from tests.ledgers import NOON, chain, entry
 from verify.cli.ledger_check import entered
 from verify.cli.ledger_parts import Parallel
 from verify.errors import InputError
@@ -18,7 +18,7 @@ from watermark.errors import LedgerError
 from watermark.ledger import Head, Keeping, Ledger, Walk, assignment
 from watermark.ledger.coverage import Sums
 from watermark.ledger.folds import Nothing, Tally
-from watermark.ledger.lines import MAX_LINE_BYTES, START, chained, parse
+from watermark.ledger.lines import MAX_LINE_BYTES, START, chained
 from watermark.ledger.parts import split
 from watermark.ledger.walking import refuse
 
@@ -61,14 +61,6 @@ def in_this_process(monkeypatch):
 
 def heads(lines: list[bytes]) -> list[Head]:
     return [Head(count, line[9:73].decode()) for count, line in enumerate(lines, 1)]
-
-
-def chain(lines: list[bytes], head: Head) -> list[bytes]:
-    made = []
-    for line in lines:
-        text, head = chained(b"{" + parse(line[:-1]).rest, head)
-        made.append(text)
-    return made
 
 
 def told(paths, *, jobs: int, noted: Head | None = None, least: int = LEAST):
