@@ -24,7 +24,7 @@ def server(tmp_path_factory):
         yield running
 
 
-def test_ranks_draw_as_one(server):
+def test_the_answers_are_those_of_the_reference_and_counted_once(server):
     def ask(number):
         ticket, request = server.gateway.ticket(f"acct-{number % 4}")
         options = {"top_k": 10, "logprobs": 20, "return_tokens_as_token_ids": True, "ignore_eos": True}
